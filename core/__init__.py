@@ -1,0 +1,1 @@
+"""The domain of Pingpan: types, errors, settings and ports; no database and no web."""

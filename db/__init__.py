@@ -1,0 +1,1 @@
+"""SQLAlchemy rows, migrations and the store that implements core's ports."""

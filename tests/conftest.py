@@ -1,0 +1,53 @@
+"""Fixtures that every test may use, and the wall around them: no socket leaves this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_DATA = Path(os.environ.get("PINGPAN_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def _is_loopback(address: object) -> bool:
+    if not isinstance(address, tuple):
+        return True  # a Unix socket
+    host = str(address[0])
+    if host in {"localhost", ""}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if not _is_loopback(address):
+            raise RuntimeError(f"A test tried to reach {address!r}; tests stay on this machine.")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PINGPAN_HOME of this test's own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("PINGPAN_HOME", str(folder))
+    return folder
+
+
+def real_file(name: str) -> Path:
+    """Return a file of the competition, or skip the test where it is not there."""
+    path = REAL_DATA / name
+    if not path.exists():
+        pytest.skip(f"{name} is not beside this checkout")
+    return path

@@ -1,0 +1,1 @@
+"""Training sets and the jobs that turn them into better judges."""

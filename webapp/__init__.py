@@ -1,0 +1,1 @@
+"""The services and, over them, the Gradio pages and the command line: the only wiring of concrete classes."""
