@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
@@ -24,9 +24,8 @@ class Settings(BaseSettings):
     open_browser: bool = Field(True, description="Open the workbench in the browser when the server is up.")
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in PINGPAN_HOME. postgresql+psycopg://… works too.")
     embedder: str = Field("ngram", description="`ngram` (embedded, no download) or a sentence-transformers name or path.")
-    dimensions_dir: Path = Field(ASSETS / "dimensions", description="Folder of dimension files (*.yaml).")
-    extra_dimensions_dir: Path | None = Field(None, description="A second folder of dimension files, read after the first.")
-    panels_dir: Path = Field(ASSETS / "panels", description="Folder of panel files (*.yaml).")
+    dimensions_dir: Path = Field(ASSETS / "dimensions", description="Folder of dimension files (*.yaml); `dimensions` in PINGPAN_HOME is read after it.")
+    panels_dir: Path = Field(ASSETS / "panels", description="Folder of panel files (*.yaml); `panels` in PINGPAN_HOME is read after it.")
     panel: str = Field("cpu", description="Panel that is chosen where none is named.")
     aggregator: str = Field("pooled-median", description="Aggregator that is chosen where none is named.")
     examples: int = Field(5, ge=0, le=50, description="Labelled examples that are retrieved for a row.")
@@ -34,6 +33,19 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(200, ge=1, description="Largest sheet that is accepted, in MiB.")
     max_rows: int = Field(200_000, ge=1, description="Most rows that a sheet may have.")
     log_level: str = Field("INFO", description="Level of the log: DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("home", "dimensions_dir", "panels_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    def dimension_folders(self) -> tuple[Path, Path]:
+        """Return the folders that dimension files are read from: the shipped one, then the user's own."""
+        return self.dimensions_dir, self.home / "dimensions"
+
+    def panel_folders(self) -> tuple[Path, Path]:
+        """Return the folders that panel files are read from: the shipped one, then the user's own."""
+        return self.panels_dir, self.home / "panels"
 
     def resolved_database_url(self) -> str:
         """Return the database URL with the default filled in."""

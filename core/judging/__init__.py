@@ -1,0 +1,1 @@
+"""Judges by family, and the aggregators that make a verdict of their answers."""

@@ -1,0 +1,92 @@
+"""Panel files: the named judges of a run (assets/panels/*.yaml, see docs/PANELS.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import PanelError
+from core.types import JudgeSpec, PanelSpec
+
+
+class _JudgeFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: str = Field(min_length=1, max_length=80)
+    family: str = Field(min_length=1)
+    options: dict[str, object] = Field(default_factory=dict)
+
+
+class _PanelFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    names: dict[str, str]
+    description: dict[str, str] = Field(default_factory=dict)
+    lead: str
+    schedule: Literal["together", "in_turn"] = "together"
+    judges: list[_JudgeFile] = Field(min_length=1)
+
+    def faults(self) -> Iterator[str]:
+        """Yield what pydantic cannot see: doubled ids, an unknown lead, a missing name."""
+        ids = [judge.id for judge in self.judges]
+        doubled = sorted({judge_id for judge_id in ids if ids.count(judge_id) > 1})
+        if doubled:
+            yield f"judges: the ids {', '.join(doubled)} stand more than once; give each judge an id of its own"
+        if self.lead not in ids:
+            yield f"lead: «{self.lead}» is no judge of this panel; write one of {', '.join(ids)}"
+        if "zh" not in self.names:
+            yield "names: the Chinese name is missing; add «zh: …»"
+
+
+def load_panel(path: Path) -> PanelSpec:
+    """Return the panel of a file; its id is the file's name without the ending.
+
+    Raises PanelError with every fault of the file.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise PanelError(f"{path}: the panel file cannot be read: {error}") from error
+    try:
+        panel = _PanelFile.model_validate(data)
+        faults = list(panel.faults())
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
+    if faults:
+        raise PanelError(f"{path}: the panel file is wrong:\n  " + "\n  ".join(faults))
+    judges = tuple(JudgeSpec(j.id, j.name, j.family, j.options) for j in panel.judges)
+    canonical = json.dumps(panel.model_dump(), sort_keys=True, ensure_ascii=False)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    return PanelSpec(path.stem, panel.names, judges, panel.lead, panel.schedule, panel.description, digest)
+
+
+def load_panels(*folders: Path) -> dict[str, PanelSpec]:
+    """Return every panel of the folders by id, later folders overriding earlier ones.
+
+    Raises PanelError with the faults of every wrong file at once.
+    """
+    panels: dict[str, PanelSpec] = {}
+    faults = []
+    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.yaml"))):
+        try:
+            panels[path.stem] = load_panel(path)
+        except PanelError as error:
+            faults.append(str(error))
+    if faults:
+        raise PanelError("\n".join(faults))
+    return panels
+
+
+def get_panel(panels: dict[str, PanelSpec], panel_id: str) -> PanelSpec:
+    """Return the panel called `panel_id`. Raises PanelError naming the ones there are."""
+    if panel_id not in panels:
+        known = ", ".join(panels) or "none"
+        raise PanelError(f"There is no panel «{panel_id}»; choose one of: {known}.", zh=f"没有名为「{panel_id}」的评委组；可选：{known}。")
+    return panels[panel_id]

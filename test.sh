@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Sets up the test environment, then checks style (ruff), types (mypy --strict) and behaviour (pytest).
+# Arguments go to pytest: ./test.sh tests/core -k median
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+venv=${PINGPAN_VENV:-$PWD/.venv}
+
+./run.sh setup models dev
+"$venv/bin/python" -m ruff check .
+"$venv/bin/python" -m ruff format --check .
+"$venv/bin/python" -m mypy --strict
+# Two workers suit the smallest machine this runs on.
+exec "$venv/bin/python" -m pytest -n "${PINGPAN_TEST_WORKERS:-2}" --dist loadfile "$@"

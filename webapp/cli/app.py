@@ -1,0 +1,139 @@
+"""Every command with its options; what a command does stands in the module named like it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="run.sh",
+    help="Pingpan 评判台: judge texts with a panel of models, look where they disagree, correct them. Without a command: the workbench.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+library_app = typer.Typer(help="List and import libraries of labelled examples.", no_args_is_help=True)
+app.add_typer(library_app, name="library")
+
+
+@app.callback(invoke_without_command=True)
+def _serve_by_default(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        _serve()
+
+
+def _serve() -> None:
+    from core.settings import load_settings
+    from webapp.server import serve
+
+    serve(load_settings())
+
+
+@app.command()
+def serve() -> None:
+    """Serve the workbench (what no command does too)."""
+    _serve()
+
+
+@app.command()
+def judge(
+    sheet: Annotated[Path, typer.Argument(help="Sheet to judge: xlsx, csv, tsv, json or jsonl.")],
+    library: Annotated[str, typer.Option(help="File of labelled rows, or the name of a library that was imported.")] = "sample",
+    panel: Annotated[str | None, typer.Option(help="Panel of judges; default: PINGPAN_PANEL.")] = None,
+    aggregator: Annotated[str | None, typer.Option(help="pooled-median or reference-vote; default: PINGPAN_AGGREGATOR.")] = None,
+    out: Annotated[Path, typer.Option(help="Where to write the labels.")] = Path("result.csv"),
+    full: Annotated[Path | None, typer.Option(help="Where to write everything; default: full.xlsx beside --out.")] = None,
+    jsonl: Annotated[Path | None, typer.Option(help="Folder for the JSON lines; default: submit beside --out.")] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of --out: utf-8-sig or gb18030.")] = "utf-8-sig",
+    worksheet: Annotated[str, typer.Option(help="Worksheet of a workbook; default: the first that is not empty.")] = "",
+    column: Annotated[
+        list[str] | None, typer.Option(help="field=header, for headers that are not recognised; fields: id prompt dimension text label.")
+    ] = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Go on without the rows that cannot be judged.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew even when an unfinished run of the same sheet is there.")] = False,
+) -> None:
+    """Judge a sheet from file to result.csv; a run that was interrupted goes on where it was.
+
+    Exit status: 0 when every row has a verdict or was skipped knowingly, 1 when some row has none, 2 for a mistake in
+    the input.
+    """
+    from webapp.cli.judge import JudgeOptions, run_judge
+
+    raise typer.Exit(
+        run_judge(JudgeOptions(sheet, library, panel, aggregator, out, full, jsonl, encoding, worksheet, column or [], skip_bad_rows, fresh))
+    )
+
+
+@app.command()
+def evaluate(
+    sheet: Annotated[Path, typer.Argument(help="Labelled sheet (with 标注分值).")],
+    library: Annotated[str, typer.Option(help="File of labelled rows, or the name of a library that was imported.")] = "sample",
+    panel: Annotated[str | None, typer.Option(help="Panel of judges; default: PINGPAN_PANEL.")] = None,
+    aggregator: Annotated[str | None, typer.Option(help="Aggregator; default: PINGPAN_AGGREGATOR.")] = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Go on without the rows that cannot be judged.")] = False,
+) -> None:
+    """Judge a labelled sheet and print how far each judge and the verdict are from its labels."""
+    from webapp.cli.evaluate import run_evaluate
+
+    raise typer.Exit(run_evaluate(sheet, library, panel, aggregator, skip_bad_rows=skip_bad_rows))
+
+
+@app.command()
+def runs() -> None:
+    """List the latest runs."""
+    from webapp.cli.listings import list_runs
+
+    list_runs()
+
+
+@app.command()
+def export(
+    run_id: Annotated[int, typer.Argument(help="Number of the run (./run.sh runs lists them).")],
+    out: Annotated[Path, typer.Option(help="Where to write the labels.")] = Path("result.csv"),
+    full: Annotated[Path | None, typer.Option(help="Where to write everything; default: full.xlsx beside --out.")] = None,
+    jsonl: Annotated[Path | None, typer.Option(help="Folder for the JSON lines; default: submit beside --out.")] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of --out: utf-8-sig or gb18030.")] = "utf-8-sig",
+    aggregator: Annotated[str | None, typer.Option(help="Derive the verdicts again with this aggregator first; no judge is asked.")] = None,
+) -> None:
+    """Write the results of a run again, with another aggregator if you like."""
+    from webapp.cli.judge import run_export
+
+    run_export(run_id, out, full, jsonl, encoding, aggregator)
+
+
+@library_app.command("list")
+def library_list() -> None:
+    """List the libraries with their size and version."""
+    from webapp.cli.listings import list_libraries
+
+    list_libraries()
+
+
+@library_app.command("import")
+def library_import(
+    file: Annotated[Path, typer.Argument(help="File of labelled rows.")],
+    name: Annotated[str, typer.Option(help="Name of the library; default: the file's name.")] = "",
+) -> None:
+    """Import a file of labelled rows as a library; the same file again changes nothing."""
+    from webapp.cli.listings import import_library
+
+    import_library(file, name)
+
+
+@app.command()
+def reindex(library: Annotated[str, typer.Option(help="Library to index again; default: all.")] = "") -> None:
+    """Build the vector index again; it is a cache, nothing is lost."""
+    from webapp.cli.listings import reindex_libraries
+
+    reindex_libraries(library)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine and the settings, and say what to mend."""
+    from webapp.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor())
