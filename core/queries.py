@@ -103,3 +103,33 @@ class RunProgress:
     queue_place: int
     elapsed_seconds: float = 0.0
     label_counts: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownExample:
+    """What an export says of an example that was shown: the labelled item's external id, its label, the similarity."""
+
+    external_id: str
+    label: int
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """One row of a run for exports; `judgements` stand in the panel's order, `correction` is the last one if any.
+
+    The current label of a row is the correction's, else the verdict's.
+    """
+
+    item: Item
+    judgements: tuple[Judgement, ...]
+    verdict: Verdict | None
+    examples: tuple[ShownExample, ...]
+    correction: Correction | None
+
+    @property
+    def label(self) -> int | None:
+        """Return the current label: the last correction, else the verdict, else None."""
+        if self.correction is not None:
+            return self.correction.label
+        return None if self.verdict is None else self.verdict.decision.label

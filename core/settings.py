@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     aggregator: str = Field("pooled-median", description="Aggregator that is chosen where none is named.")
     examples: int = Field(5, ge=0, le=50, description="Labelled examples that are retrieved for a row.")
     batch_size: int = Field(128, ge=1, le=10_000, description="Rows that are judged and committed together.")
-    max_upload_mb: int = Field(200, ge=1, description="Largest sheet that is accepted, in MiB.")
+    max_upload_mb: int = Field(512, ge=1, description="Largest sheet that is accepted, in MiB.")
     max_rows: int = Field(200_000, ge=1, description="Most rows that a sheet may have.")
     log_level: str = Field("INFO", description="Level of the log: DEBUG, INFO, WARNING or ERROR.")
 
@@ -39,9 +39,10 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
-    def dimension_folders(self) -> tuple[Path, Path]:
-        """Return the folders that dimension files are read from: the shipped one, then the user's own."""
-        return self.dimensions_dir, self.home / "dimensions"
+    def dimension_folders(self) -> tuple[Path, ...]:
+        """Return the folders that dimension files are read from: the shipped one, then the user's own if there is one."""
+        own = self.home / "dimensions"
+        return (self.dimensions_dir, own) if own.is_dir() else (self.dimensions_dir,)
 
     def panel_folders(self) -> tuple[Path, Path]:
         """Return the folders that panel files are read from: the shipped one, then the user's own."""

@@ -1,89 +1,330 @@
-"""The use cases that pages and the command line share; each opens and closes its own transactions.
-
-INTERFACE DRAFT: the bodies follow; signatures are agreed.
-"""
+"""The use cases that pages and the command line share; each opens and closes its own transactions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
-from core.queries import RowDetail, RowQuery, RunPage, RunProgress
-from core.types import Dimension, Library, PanelSpec, RowProblem, Run, Sheet, SheetRow
+from core.dimensions import load_dimensions
+from core.errors import BadRowsError, ExportError, LibraryError, PingpanError, RunTaken, SheetError
+from core.ingest import Limits, ParsedSheet
+from core.judging.aggregation import AGGREGATORS, get_aggregator
+from core.panels import get_panel, load_panels
+from core.queries import ExportRow, RowDetail, RowQuery, RunPage, RunProgress
+from core.settings import ASSETS, Settings
+from core.types import Dimension, Library, Origin, PanelSpec, RowProblem, Run, RunState, Severity, Sheet, SheetRow, SourceRef
+from db.engine import make_engine
+from db.migrate import upgrade
+from db.store import SqlStore
+from webapp.services.engine import Engine
+from webapp.services.exports import Exporter, ExportKind
+from webapp.services.uploads import Upload, Uploads, read_options
+from webapp.views import Estimate, ExportTargets, Question, SheetPreview
 
+__all__ = ["Estimate", "ExportTargets", "Question", "SheetPreview", "Workbench"]
 
-@dataclass(frozen=True, slots=True)
-class SheetPreview:
-    """What a file holds, before anything is stored. `mapping` is field -> column header (fields: id, prompt,
-    dimension, text, label). `token` names the uploaded bytes, kept in PINGPAN_HOME/uploads by sha256."""
-
-    token: str
-    name: str
-    sha256: str
-    size_bytes: int
-    format: str
-    encoding: str
-    worksheets: tuple[str, ...]
-    worksheet: str
-    columns: tuple[str, ...]
-    mapping: Mapping[str, str]
-    rows: tuple[SheetRow, ...]
-    total_rows: int
-    judgeable_rows: int
-    by_dimension: Mapping[str, int]
-    problems: tuple[RowProblem, ...]
-    error_rows: int
-    fatal: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a run would cost: judge calls = rows x judges; `seconds` by the panel's measured rate, None before any run."""
-
-    rows: int
-    judge_calls: int
-    rows_per_second: float | None
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question typed by hand; `label` is not given."""
-
-    dimension_id: str
-    prompt: str
-    text: str
+SAMPLE_LIBRARY = "sample"
+SAMPLES = ASSETS / "samples"
+# Deciding so many rows again takes about a second, and need not wait for the worker.
+DECIDED_AT_ONCE = 20_000
+POLL_SECONDS = 0.5
+FAULTS_SHOWN = 5
 
 
 class Workbench:
-    """The facade. Every method raises a PingpanError (with .messages per language) for what a user can mend."""
+    """The facade. Every method raises a PingpanError, with .messages per language, for what a user can mend."""
 
-    # -- what there is to choose from
-    def dimensions(self) -> Sequence[Dimension]: ...
-    def panels(self) -> Sequence[PanelSpec]: ...
-    def aggregators(self) -> Sequence[str]: ...
-    def libraries(self) -> Sequence[Library]: ...
-    def sample_sheet(self) -> Path: ...
+    def __init__(self, settings: Settings, store: SqlStore, dimensions: Mapping[str, Dimension], panels: Mapping[str, PanelSpec]) -> None:
+        self.settings = settings
+        self.store = store
+        self._dimensions = dict(dimensions)
+        self._panels = dict(panels)
+        limits = Limits(max_bytes=settings.max_upload_mb * 2**20, max_rows=settings.max_rows)
+        self._uploads = Uploads(settings.home / "uploads", limits, lambda: self._dimensions)
+        self._exporter = Exporter(store, self._dimensions)
 
-    # -- sheets
-    def preview(self, path: Path, name: str = "", worksheet: str = "", mapping: Mapping[str, str] | None = None) -> SheetPreview: ...
-    def preview_again(self, token: str, worksheet: str = "", mapping: Mapping[str, str] | None = None) -> SheetPreview: ...
-    def store_sheet(self, token: str, *, worksheet: str = "", mapping: Mapping[str, str] | None = None, skip_bad_rows: bool = False) -> Sheet: ...
-    def problems(self, sheet_id: int) -> Sequence[RowProblem]: ...
-    def import_library(self, path: Path, name: str = "") -> Library: ...
+    @classmethod
+    def open(cls, settings: Settings) -> Workbench:
+        """Return the workbench on the database and files that the settings name, the schema brought up to date.
 
-    # -- runs
-    def estimate(self, rows: int, panel_id: str) -> Estimate: ...
-    def start_run(self, sheet_id: int, library_id: int, panel_id: str, aggregator: str) -> Run: ...
-    def ask(self, question: Question, library_id: int, panel_id: str, aggregator: str) -> Run: ...
-    def runs(self, limit: int = 50) -> Sequence[Run]: ...
-    def run(self, run_id: int) -> Run: ...
-    def stop(self, run_id: int) -> Run: ...
-    def resume(self, run_id: int) -> Run: ...
-    def reaggregate(self, run_id: int, aggregator: str) -> Run: ...
-    def progress(self, run_id: int) -> RunProgress: ...
-    def rows(self, run_id: int, query: RowQuery) -> RunPage: ...
-    def row(self, run_id: int, item_id: int) -> RowDetail: ...
-    def export(self, run_id: int, kind: str, encoding: str = "utf-8-sig") -> Path: ...  # kind: result.csv | full.xlsx | jsonl
-    def execute(self, run_id: int, on_progress: Callable[[RunProgress], None] | None = None) -> Run: ...
+        Raises DimensionError, PanelError or StoreError with what to mend.
+        """
+        dimensions = load_dimensions(*settings.dimension_folders())
+        panels = load_panels(*settings.panel_folders())
+        settings.home.mkdir(parents=True, exist_ok=True)
+        engine = make_engine(settings.resolved_database_url())
+        upgrade(engine)
+        return cls(settings, SqlStore(engine), dimensions, panels)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self.settings, self.store, self._dimensions)
+
+    # What there is to choose from
+
+    def dimensions(self) -> Sequence[Dimension]:
+        """Return every dimension."""
+        return list(self._dimensions.values())
+
+    def panels(self) -> Sequence[PanelSpec]:
+        """Return every panel, the one that is chosen by default first."""
+        return sorted(self._panels.values(), key=lambda panel: (panel.id != self.settings.panel, panel.id))
+
+    def aggregators(self) -> Sequence[str]:
+        """Return the names of the aggregators, the one that is chosen by default first."""
+        return sorted(AGGREGATORS, key=lambda name: (name != self.settings.aggregator, name))
+
+    def libraries(self) -> Sequence[Library]:
+        """Return every library, newest first; the sample library is always among them."""
+        libraries = self.store.libraries()
+        if not any(library.name == SAMPLE_LIBRARY for library in libraries):
+            self._import_sample()
+            libraries = self.store.libraries()
+        return libraries
+
+    def library_named(self, name: str) -> Library:
+        """Return the library called `name`. Raises LibraryError naming the ones there are."""
+        found = self.store.find_library(name) or (self._import_sample() if name == SAMPLE_LIBRARY else None)
+        if found is None:
+            known = ", ".join(library.name for library in self.libraries())
+            raise LibraryError(
+                f"«{name}» is neither a file nor a library; libraries: {known}.", zh=f"「{name}」既不是文件也不是示例库；已有示例库：{known}。"
+            )
+        return found
+
+    def sample_sheet(self) -> Path:
+        """Return the path of the sheet that is shipped for trying things out."""
+        return SAMPLES / "sheet.xlsx"
+
+    # Sheets and libraries
+
+    def preview(
+        self, path: Path, name: str = "", worksheet: str = "", mapping: Mapping[str, str] | None = None, *, require_labels: bool = False
+    ) -> SheetPreview:
+        """Keep a file and return what it holds. Raises SheetError where it cannot be read at all."""
+        return self._preview(self._uploads.keep(path, name), worksheet, mapping, require_labels=require_labels)
+
+    def preview_again(self, token: str, worksheet: str = "", mapping: Mapping[str, str] | None = None) -> SheetPreview:
+        """Return what a kept file holds, read with another worksheet or mapping. Raises NotFound, SheetError."""
+        return self._preview(self._uploads.get(token), worksheet, mapping, require_labels=False)
+
+    def store_sheet(
+        self, token: str, *, worksheet: str = "", mapping: Mapping[str, str] | None = None, skip_bad_rows: bool = False
+    ) -> Sheet:
+        """Store the rows of a kept file; the same file read in the same way is stored once.
+
+        Raises SheetError when nothing can be judged, and BadRowsError when rows would be lost without `skip_bad_rows`.
+        """
+        parsed = self._uploads.read(self._uploads.get(token), read_options(worksheet, mapping))
+        _refuse_unusable(parsed, skip_bad_rows=skip_bad_rows)
+        skipped = len(parsed.error_rows)
+        found = self.store.find_sheet(parsed.sha256, parsed.worksheet, parsed.mapping, skipped)
+        self._uploads.forget(token)
+        return found or self.store.add_sheet(
+            name=parsed.name,
+            sha256=parsed.sha256,
+            format=parsed.format,
+            encoding=parsed.encoding,
+            worksheet=parsed.worksheet,
+            columns=parsed.columns,
+            mapping=parsed.mapping,
+            rows=parsed.rows,
+            problems=parsed.problems,
+            skipped=skipped,
+        )
+
+    def problems(self, sheet_id: int) -> Sequence[RowProblem]:
+        """Return everything that was wrong in a stored sheet."""
+        return self.store.problems(sheet_id)
+
+    def import_library(self, path: Path, name: str = "") -> Library:
+        """Make a file of labelled rows the content of the library `name` (default: the file's name without its ending).
+
+        Rows that cannot be used are left out; `preview(path, require_labels=True)` tells them. The same file again
+        changes nothing. Raises SheetError or LibraryError when no row can be used.
+        """
+        return self._import(path, name or path.name, Origin.IMPORT)
+
+    # Runs
+
+    def estimate(self, rows: int, panel_id: str) -> Estimate:
+        """Return what judging `rows` rows would cost, by the panel's rate in its last finished runs."""
+        rate = self.store.measured_rate(panel_id)
+        return Estimate(rows, rows * len(get_panel(self._panels, panel_id).judges), rate, rows / rate if rate else None)
+
+    def start_run(self, sheet_id: int, library_id: int, panel_id: str, aggregator: str) -> Run:
+        """Queue a run; a worker takes it."""
+        panel = get_panel(self._panels, panel_id)
+        return self.store.create_run(sheet_id, library_id, panel, get_aggregator(aggregator).id)
+
+    def start_here(
+        self, sheet_id: int, library_id: int, panel_id: str | None = None, aggregator: str | None = None, *, fresh: bool = False
+    ) -> Run:
+        """Return a run for `execute` in this process: the unfinished one of the same sheet, library, panel and aggregator,
+        else (or with `fresh`) a new one. What is not named is the default of the settings."""
+        panel = get_panel(self._panels, panel_id or self.settings.panel)
+        vote = get_aggregator(aggregator or self.settings.aggregator).id
+        sheet, library = self.store.sheet(sheet_id), self.store.library(library_id)
+        unfinished = self.store.find_resumable(
+            sheet.sha256, library.version, panel.sha256, vote, worksheet=sheet.worksheet, mapping=sheet.mapping, skipped=sheet.skipped
+        )
+        return unfinished if unfinished and not fresh else self.store.create_run(sheet_id, library_id, panel, vote)
+
+    def ask(self, question: Question, library_id: int, panel_id: str, aggregator: str) -> Run:
+        """Store one typed question as a sheet of one row and queue its run. Raises SheetError for what is missing."""
+        dimension = self._dimensions.get(question.dimension_id)
+        if dimension is None:
+            raise SheetError(f"There is no dimension «{question.dimension_id}».", zh=f"没有评判维度「{question.dimension_id}」。")
+        if not question.text.strip() and dimension.empty_text_label is None:
+            raise SheetError("The text to judge is empty; type or paste it.", zh="待评判内容为空，请输入或粘贴。")
+        if not question.prompt.strip() and dimension.needs_prompt:
+            raise SheetError(f"{dimension.name('en')} needs the prompt too; type it.", zh=f"评判「{dimension.name('zh')}」需要填写创作要求。")
+        row = SheetRow(0, "Q1", dimension.id, question.prompt, question.text, None, SourceRef("", "", 1))
+        digest = hashlib.sha256(f"question:{time.time_ns()}:{row.content_hash}".encode()).hexdigest()
+        title = " ".join(question.text.split())[:40] or dimension.name("zh")
+        sheet = self.store.add_sheet(
+            name=title, sha256=digest, format="question", encoding="", worksheet="", columns=(), mapping={}, rows=[row]
+        )
+        return self.start_run(sheet.id, library_id, panel_id, aggregator)
+
+    def runs(self, limit: int = 50) -> Sequence[Run]:
+        """Return the latest runs, newest first."""
+        return self.store.runs(limit)
+
+    def run(self, run_id: int) -> Run:
+        """Return a run. Raises NotFound."""
+        return self.store.run(run_id)
+
+    def stop(self, run_id: int) -> Run:
+        """Ask a run to stop after the answers in flight; it can be resumed."""
+        return self.store.request_stop(run_id)
+
+    def resume(self, run_id: int) -> Run:
+        """Put a run that is stopped, paused or failed back into the queue."""
+        return self.store.resume(run_id)
+
+    def reaggregate(self, run_id: int, aggregator: str) -> Run:
+        """Derive the verdicts anew from the stored judgements; no judge is asked. Raises RunTaken while the run is judged."""
+        run = self.store.set_aggregator(run_id, get_aggregator(aggregator).id)
+        if run.state is RunState.QUEUED and run.items <= DECIDED_AT_ONCE and run.started_at is not None:
+            try:
+                self._engine.execute(run_id)
+            except RunTaken:  # the worker was faster, and does the same
+                pass
+        return self.store.run(run_id)
+
+    def execute(self, run_id: int, on_progress: Callable[[RunProgress], None] | None = None) -> Run:
+        """Work on a run in this process until it is over; where another process has it, follow that one."""
+
+        def report() -> None:
+            if on_progress is not None:
+                on_progress(self.store.progress(run_id))
+
+        try:
+            self._engine.execute(run_id, report)
+        except RunTaken:
+            while self.store.run(run_id).state in {RunState.RUNNING, RunState.QUEUED}:
+                report()
+                time.sleep(POLL_SECONDS)
+        report()
+        return self.store.run(run_id)
+
+    def reindex(self, library_id: int) -> float:
+        """Build the vector index of a library again; return the seconds it took."""
+        begun = time.perf_counter()
+        self._engine.reindex(library_id)
+        return time.perf_counter() - begun
+
+    # What came of it
+
+    def progress(self, run_id: int) -> RunProgress:
+        """Return how far a run is. Raises NotFound."""
+        return self.store.progress(run_id)
+
+    def rows(self, run_id: int, query: RowQuery) -> RunPage:
+        """Return one page of a run's rows. Raises NotFound."""
+        return self.store.rows(run_id, query)
+
+    def row(self, run_id: int, item_id: int) -> RowDetail:
+        """Return everything known of one row. Raises NotFound."""
+        return self.store.row(run_id, item_id)
+
+    def export_rows(self, run_id: int) -> Iterator[ExportRow]:
+        """Yield every row of a run in sheet order. Raises NotFound."""
+        return self.store.export_rows(run_id)
+
+    def export(self, run_id: int, kind: str, encoding: str = "utf-8-sig") -> Path:
+        """Write one export under PINGPAN_HOME and return its path; `kind` is result.csv, full.xlsx or jsonl."""
+        if kind not in set(ExportKind):
+            known = ", ".join(ExportKind)
+            raise ExportError(f"There is no export «{kind}»; there are: {known}.", zh=f"没有名为「{kind}」的导出；可选：{known}。")
+        folder = self.settings.home / "exports" / f"run-{run_id}"
+        targets = ExportTargets(folder / "result.csv", folder / "full.xlsx", folder / "submit", encoding)
+        return self._exporter.write(run_id, ExportKind(kind), targets)
+
+    def export_all(self, run_id: int, targets: ExportTargets) -> None:
+        """Write every export of a run where `targets` say. Raises ExportError."""
+        for kind in ExportKind:
+            self._exporter.write(run_id, kind, targets)
+
+    def _preview(self, upload: Upload, worksheet: str, mapping: Mapping[str, str] | None, *, require_labels: bool) -> SheetPreview:
+        parsed = self._uploads.read(upload, read_options(worksheet, mapping, require_labels=require_labels))
+        return SheetPreview(
+            upload.token,
+            upload.name,
+            parsed.sha256,
+            parsed.size_bytes,
+            parsed.format,
+            parsed.encoding,
+            parsed.worksheets,
+            parsed.worksheet,
+            parsed.columns,
+            parsed.mapping,
+            parsed.rows,
+            parsed.total_rows,
+            len(parsed.rows),
+            Counter(row.dimension_id for row in parsed.rows),
+            parsed.problems,
+            len(parsed.error_rows),
+            parsed.fatal,
+        )
+
+    def _import(self, path: Path, name: str, origin: Origin) -> Library:
+        upload = self._uploads.keep(path, name)
+        parsed = self._uploads.read(upload, read_options("", None, require_labels=True))
+        self._uploads.forget(upload.token)
+        if parsed.fatal or not parsed.rows:
+            raise LibraryError(*_faults(parsed, f"No row of {parsed.name} can be used as an example.", f"{parsed.name} 中没有可用作示例的行。"))
+        return self.store.save_library(Path(name).stem if Path(name).suffix else name, parsed.rows, origin)
+
+    def _import_sample(self) -> Library:
+        return self._import(SAMPLES / "library.xlsx", SAMPLE_LIBRARY, Origin.SAMPLE)
+
+
+def _refuse_unusable(parsed: ParsedSheet, *, skip_bad_rows: bool) -> None:
+    if parsed.fatal or not parsed.rows:
+        raise SheetError(*_faults(parsed, f"No row of {parsed.name} can be judged.", f"{parsed.name} 中没有可以评判的行。"))
+    if parsed.error_rows and not skip_bad_rows:
+        count = len(parsed.error_rows)
+        en, zh = _faults(
+            parsed,
+            f"{count} of {parsed.total_rows} rows of {parsed.name} cannot be judged. Mend them, or go on without them (--skip-bad-rows).",
+            f"{parsed.name} 的 {parsed.total_rows} 行中有 {count} 行无法评判。请修正，或选择跳过这些行（--skip-bad-rows）。",
+        )
+        raise BadRowsError(en, parsed.error_rows, zh)
+
+
+def _faults(parsed: ParsedSheet, en: str, zh: str) -> tuple[str, str]:
+    """Return the sentences with the first errors under them."""
+    errors = [problem for problem in parsed.problems if problem.severity is Severity.ERROR]
+    more = len(errors) - FAULTS_SHOWN
+    shown = errors[:FAULTS_SHOWN]
+    lines = {"en": [en, *(f"  {p.message['en']}" for p in shown)], "zh": [zh, *(f"  {p.message['zh']}" for p in shown)]}
+    if more > 0:
+        lines["en"].append(f"  … and {more} more")
+        lines["zh"].append(f"  ……另有 {more} 处")
+    return "\n".join(lines["en"]), "\n".join(lines["zh"])

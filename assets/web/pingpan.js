@@ -1,0 +1,165 @@
+// The pages' manners: links and choices change the URL's query and ask the server for the page anew (no reload),
+// files are uploaded with a progress bar, and the keyboard walks through rows. No state lives here.
+(() => {
+  "use strict";
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  const pingpan = { go: () => location.reload() }; // the header replaces `go` when it is mounted
+  window.pingpan = pingpan;
+
+  function visit(href, replace = false) {
+    const url = new URL(href, location.href);
+    if (url.pathname.replace(/\/$/, "") !== location.pathname.replace(/\/$/, "")) return location.assign(url);
+    if (url.search === location.search) return;
+    history[replace ? "replaceState" : "pushState"](null, "", url.pathname + url.search);
+    markSwitch();
+    pingpan.go();
+  }
+
+  function withParameter(name, value, { reset = "", keepPage = false } = {}) {
+    const url = new URL(location.href);
+    if (value === "" && !name.startsWith("map.")) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+    // A mapping is one choice of many parts: the URL holds all of them, as they stand on the page.
+    if (name.startsWith("map.")) $$("select[data-param^='map.']").forEach((field) => url.searchParams.set(field.dataset.param, field.value));
+    if (reset) [...url.searchParams.keys()].filter((key) => key.startsWith(reset)).forEach((key) => url.searchParams.delete(key));
+    if (!keepPage) ["page", "item"].forEach((key) => url.searchParams.delete(key));
+    return url.pathname + url.search;
+  }
+  pingpan.remember = (name, value) => {
+    history.replaceState(null, "", withParameter(name, String(value ?? ""), { keepPage: true }));
+    markSwitch();
+  };
+  pingpan.set = (name, value) => visit(withParameter(name, String(value ?? ""), { keepPage: true }));
+
+  function markSwitch() {
+    const link = $("a[data-switch]");
+    if (link) link.href = `/${link.dataset.switch}/` + location.pathname.split("/").slice(2).join("/") + location.search;
+  }
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[data-nav], a[data-switch]");
+    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    if (link.dataset.switch) {
+      document.cookie = `pingpan_language=${link.dataset.switch}; path=/; max-age=31536000; samesite=lax`;
+      markSwitch();
+      return location.assign(link.href);
+    }
+    if (link.matches("[data-row]")) {
+      $$("tr.on").forEach((row) => row.classList.remove("on"));
+      link.closest("tr").classList.add("on");
+    }
+    visit(link.href);
+  });
+  document.addEventListener("change", (event) => {
+    const field = event.target;
+    if (field.matches?.("select[data-param]")) {
+      const value = field.value === field.dataset.default ? "" : field.value;
+      visit(withParameter(field.dataset.param, value, { reset: field.dataset.reset }));
+    }
+    if (field.matches?.("[data-upload] input[type=file]") && field.files.length) upload(field.closest("[data-upload]"), field.files[0]);
+  });
+
+  let typing = 0;
+  document.addEventListener("input", (event) => {
+    const field = event.target;
+    if (!field.matches?.("input[data-param]") || event.isComposing) return;
+    clearTimeout(typing);
+    typing = setTimeout(() => visit(withParameter(field.dataset.param, field.value.trim()), true), 350);
+  });
+  document.addEventListener("compositionend", (event) => event.target.dispatchEvent(new InputEvent("input", { bubbles: true })));
+  addEventListener("popstate", () => { markSwitch(); pingpan.go(); });
+
+  // -- files
+  function upload(zone, file) {
+    const bar = $(".uploading", zone), problem = $("[data-upload-error]", zone);
+    const request = new XMLHttpRequest();
+    const fail = (text) => {
+      bar.hidden = true;
+      problem.hidden = false;
+      $("p", problem).textContent = text;
+      $("input[type=file]", zone).value = "";
+    };
+    problem.hidden = true;
+    bar.hidden = false;
+    $("[data-upload-name]", bar).textContent = file.name;
+    request.upload.onprogress = (step) => { $(".bar i", bar).style.width = `${(100 * step.loaded) / Math.max(step.total, 1)}%`; };
+    request.onerror = () => fail($("header.top").dataset.broken);
+    request.onload = () => {
+      let reply = {};
+      try { reply = JSON.parse(request.responseText); } catch { /* the message below is shown */ }
+      if (request.status !== 200) return fail(reply.message || $("header.top").dataset.broken);
+      bar.hidden = true;
+      $("input[type=file]", zone).value = "";
+      visit(withParameter(zone.dataset.param, reply.value, { keepPage: true }));
+    };
+    const language = $("header.top").dataset.language;
+    request.open("POST", `${zone.dataset.upload}?language=${language}&name=${encodeURIComponent(file.name)}`);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.send(file);
+  }
+  const carriesFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    $$(".drop").forEach((zone) => zone.classList.add("over"));
+  });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $$(".drop").forEach((zone) => zone.classList.remove("over")); });
+  document.addEventListener("drop", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    $$(".drop").forEach((zone) => zone.classList.remove("over"));
+    const zone = event.target.closest?.("[data-upload]") || $(".drop[data-upload]");
+    if (zone && event.dataTransfer.files.length) upload(zone, event.dataTransfer.files[0]);
+  });
+
+  // -- keyboard
+  function step(direction) {
+    const open = $(`.detail [data-key=${direction > 0 ? "next" : "previous"}]`);
+    if ($(".detail")) return open ? (open.click(), true) : false;
+    const links = $$("a[data-row]");
+    if (!links.length) return false;
+    const place = links.indexOf(document.activeElement);
+    links[place < 0 ? 0 : Math.min(links.length - 1, Math.max(0, place + direction))].focus();
+    return true;
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox], .text, .scroll[tabindex]")) return;
+    const handled =
+      event.key === "ArrowDown" || event.key === "j" ? step(1)
+      : event.key === "ArrowUp" || event.key === "k" ? step(-1)
+      : event.key === "Escape" && $(".detail [data-key=close]") ? ($(".detail [data-key=close]").click(), true)
+      : false;
+    if (handled) event.preventDefault();
+  });
+
+  // -- after the server drew something anew
+  let shownItem = "";
+  function settle() {
+    const header = $("header.top");
+    if (header) {
+      document.documentElement.lang = header.dataset.tag;
+      const name = $(".sub h1")?.textContent;
+      const title = (name ? `${name} · ` : "") + header.dataset.title;
+      if (document.title !== title) document.title = title;
+    }
+    const detail = $(".detail");
+    const item = detail?.dataset.item || "";
+    document.body.classList.toggle("row-open", Boolean(detail));
+    const walker = document.activeElement;
+    if (walker?.matches("a[data-row]") && item) $("tr.on a[data-row]")?.focus({ preventScroll: true });
+    if (item === shownItem) return;
+    shownItem = item;
+    if (!detail) return;
+    detail.scrollTop = 0;
+    $$(".text", detail).forEach((text) => { text.scrollTop = 0; });
+    if (matchMedia("(max-width: 899px)").matches) detail.scrollIntoView({ block: "start" });
+    else $("tr.on")?.scrollIntoView({ block: "nearest" });
+  }
+  let settling = 0;
+  new MutationObserver(() => { cancelAnimationFrame(settling); settling = requestAnimationFrame(settle); })
+    .observe(document.documentElement, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-item", "data-title", "title"] });
+})();

@@ -1,0 +1,215 @@
+"""The form of a dimension file, and the faults that one can have."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+
+from core.types import Dimension, DimensionKind
+
+Sentence = Annotated[StrictStr, Field(min_length=1)]
+IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+TEMPLATE_STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a dimension file: where it stands, and what it is and how to mend it in both languages."""
+
+    file: str
+    key: str
+    en: str
+    zh: str
+
+    def line(self, language: str) -> str:
+        """Return the fault as one line of a message in `language`."""
+        place = f"{self.file} · {self.key}" if self.key else self.file
+        return f"{place}: {self.zh if language == 'zh' else self.en}"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bilingual(_Strict):
+    """A text in Chinese and in English."""
+
+    zh: Sentence
+    en: Sentence
+
+    def mapping(self) -> dict[str, str]:
+        """Return the texts by language code."""
+        return {"zh": self.zh, "en": self.en}
+
+
+class PromptReference(_Strict):
+    """Which prompt template a dimension uses: `prompts/<file>.v<version>.jinja`."""
+
+    file: Sentence
+    version: Annotated[StrictInt, Field(ge=1)]
+
+    @property
+    def name(self) -> str:
+        """Return the name that judgements keep, such as `fluency.v1`."""
+        return f"{self.file}.v{self.version}"
+
+
+class DimensionFile(_Strict):
+    """A dimension as its YAML file writes it."""
+
+    id: Sentence
+    kind: DimensionKind
+    names: Bilingual
+    aliases: tuple[Sentence, ...] = ()
+    description: Bilingual
+    labels: Annotated[tuple[StrictInt, ...], Field(min_length=2)]
+    levels: dict[StrictInt, Bilingual]
+    needs_prompt: StrictBool
+    empty_text_label: StrictInt | None = None
+    prompt: PromptReference
+
+    def dimension(self) -> Dimension:
+        """Return the dimension of the domain."""
+        return Dimension(
+            id=self.id,
+            names=self.names.mapping(),
+            labels=self.labels,
+            kind=self.kind,
+            levels={label: self.levels[label].mapping() for label in self.labels},
+            prompt_version=self.prompt.name,
+            needs_prompt=self.needs_prompt,
+            aliases=self.aliases,
+            description=self.description.mapping(),
+            empty_text_label=self.empty_text_label,
+        )
+
+    def called(self) -> tuple[str, ...]:
+        """Return every word that a sheet may write for this dimension."""
+        return (self.id, self.names.zh, self.names.en, *self.aliases)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice, which YAML would let win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is written twice", key_node.start_mark)
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_dimension_file(path: Path, label: str) -> tuple[DimensionFile | None, list[Fault]]:
+    """Read one file; return its model (None when it has none) and every fault found. `label` names it in messages."""
+    try:
+        document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except UnicodeDecodeError:
+        return None, [Fault(label, "", "is not UTF-8; save it as UTF-8.", "不是 UTF-8 编码，请另存为 UTF-8。")]
+    except OSError as error:
+        return None, [
+            Fault(label, "", f"cannot be read ({error.strerror}); check its permissions.", f"无法读取（{error.strerror}），请检查权限。")
+        ]
+    except yaml.YAMLError as error:
+        return None, [_yaml_fault(label, error)]
+    if not isinstance(document, dict):
+        known = ", ".join(DimensionFile.model_fields)
+        return None, [Fault(label, "", f"holds no keys; write these: {known}.", f"没有任何键，请写出：{known}。")]
+    try:
+        model = DimensionFile.model_validate(document)
+    except ValidationError as error:
+        return None, [_model_fault(label, part["loc"], part["type"], part["msg"], part["input"]) for part in error.errors()]
+    return model, _sense_faults(label, model)
+
+
+def _yaml_fault(label: str, error: yaml.YAMLError) -> Fault:
+    mark = getattr(error, "problem_mark", None)
+    line = f"line {mark.line + 1}" if mark is not None else ""
+    what = getattr(error, "problem", None) or str(error)
+    return Fault(label, line, f"is not readable YAML: {what}; mend that line.", f"不是可读的 YAML：{what}，请修正这一行。")
+
+
+def _model_fault(label: str, location: Sequence[int | str], kind: str, message: str, value: object) -> Fault:
+    path = [str(part) for part in location if part != "[key]"]
+    key = ".".join(path)
+    if kind == "extra_forbidden":
+        known = ", ".join(DimensionFile.model_fields) if len(path) == 1 else "zh, en" if path[0] != "prompt" else "file, version"
+        return Fault(
+            label,
+            key,
+            f"is no known key; remove it or correct its spelling (known: {known}).",
+            f"未知的键，请删除或改正拼写（可用：{known}）。",
+        )
+    if kind == "missing":
+        return Fault(label, key, "is missing; add it.", "缺失，请补上。")
+    return Fault(label, key, f"holds {value!r}: {message}; correct it.", f"的值为 {value!r}，不符合要求（{message}），请改正。")
+
+
+def _sense_faults(label: str, model: DimensionFile) -> list[Fault]:
+    """Return what is wrong although every key has the right form."""
+    faults: list[Fault] = []
+    labels = list(model.labels)
+    if not IDENTIFIER.fullmatch(model.id):
+        faults.append(
+            Fault(
+                label,
+                "id",
+                f"{model.id!r} must be lower-case letters, digits, - or _, beginning with a letter, at most 40.",
+                f"{model.id!r} 只能由小写字母、数字、- 和 _ 组成，以字母开头，最长 40 个字符。",
+            )
+        )
+    if labels != sorted(set(labels)):
+        faults.append(Fault(label, "labels", f"{labels} must rise and name each label once.", f"{labels} 必须从小到大排列且不重复。"))
+    missing = [value for value in labels if value not in model.levels]
+    surplus = [value for value in model.levels if value not in labels]
+    if missing:
+        faults.append(
+            Fault(
+                label,
+                "levels",
+                f"has no text for label {missing}; describe every label.",
+                f"缺少标签 {missing} 的说明，请为每个标签写说明。",
+            )
+        )
+    if surplus:
+        faults.append(
+            Fault(
+                label,
+                "levels",
+                f"describes {surplus}, which `labels` does not have; remove or add it.",
+                f"说明了 labels 中没有的 {surplus}，请删除或补进 labels。",
+            )
+        )
+    if model.empty_text_label is not None and model.empty_text_label not in labels:
+        faults.append(
+            Fault(
+                label,
+                "empty_text_label",
+                f"{model.empty_text_label} is none of {labels}; choose one of them or remove the key.",
+                f"{model.empty_text_label} 不在 {labels} 之中，请选用其一或删除此键。",
+            )
+        )
+    if not TEMPLATE_STEM.fullmatch(model.prompt.file):
+        faults.append(
+            Fault(
+                label,
+                "prompt.file",
+                f"{model.prompt.file!r} must be letters, digits, - or _ (no folder, no ending).",
+                f"{model.prompt.file!r} 只能由字母、数字、- 和 _ 组成（不含目录和扩展名）。",
+            )
+        )
+    return faults
+
+
+def same_word(word: str) -> str:
+    """Return `word` as it is compared with what sheets write: NFKC, case folded, without blanks."""
+    return "".join(unicodedata.normalize("NFKC", word).casefold().split())

@@ -1,0 +1,135 @@
+"""Reading jsonl files, and json files that hold a list of objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from core.errors import SheetError
+from core.ingest.detect import Detected
+from core.ingest.model import CellValue, Limits, RawRow, RawTable, SheetFormat
+from core.ingest.problems import Code, Words, problem
+
+_NAMES: Mapping[type, Words] = {
+    list: Words("列表", "a list"), str: Words("文字", "a string"), bool: Words("真假值", "a boolean"), int: Words("数字", "a number"),
+    float: Words("数字", "a number"), type(None): Words(" null", "null"),
+}
+
+
+class _Object(list[tuple[str, object]]):
+    """A JSON object as its pairs, so that a key that stands twice is seen."""
+
+
+def read_jsonl(path: Path, detected: Detected, limits: Limits) -> RawTable:
+    """Return one row per line; `number` is the line's. Lines that are no JSON object come as broken rows."""
+    table = _Columns()
+    rows = []
+    with path.open(encoding=detected.encoding, errors="replace" if detected.lossy else "strict", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            content = line.lstrip("\ufeff").strip()
+            if content:
+                rows.append(_line(number, content, table))
+            if len(rows) > limits.max_rows:  # refused by the caller, who counts them
+                break
+    return RawTable(SheetFormat.JSONL, _padded(rows, table), encoding=detected.encoding, header=tuple(table.names), notes=detected.notes)
+
+
+def _line(number: int, content: str, table: _Columns) -> RawRow:
+    try:
+        value = json.loads(content, object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        fault = problem(Code.BAD_JSON_LINE, row=number, value=content[max(0, error.pos - 20):error.pos + 20],
+                        position=error.pos + 1, reason=error.msg)
+        return RawRow(number, [], broken=fault)
+    except RecursionError:
+        fault = problem(Code.BAD_JSON_LINE, row=number, value=content[:40], position=1, reason="nested too deeply")
+        return RawRow(number, [], broken=fault)
+    return table.row(number, value)
+
+
+def read_json(path: Path, name: str, detected: Detected) -> RawTable:
+    """Return one row per object of the file's list; `number` counts the objects from 1.
+
+    The file holds a list, or an object with exactly one list of objects in it. Raises SheetError for anything else.
+    """
+    try:
+        content = path.read_text(encoding=detected.encoding, errors="replace" if detected.lossy else "strict")
+        value = json.loads(content.lstrip("\ufeff"), object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        raise SheetError(
+            f"{name} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}). Correct it there; it may be truncated.",
+            zh=f"{name} 不是完整的 JSON（第 {error.lineno} 行第 {error.colno} 个字符：{error.msg}）。请修正；文件可能被截断。") from error
+    except RecursionError as error:
+        raise SheetError(f"{name} is nested too deeply. Bring in a plain list of objects.",
+                         zh=f"{name} 嵌套过深。请导入对象的列表。") from error
+    del content
+    records = _records(value, name)
+    table = _Columns()
+    rows = [table.row(number, record) for number, record in enumerate(records, start=1)]
+    return RawTable(SheetFormat.JSON, _padded(rows, table), encoding=detected.encoding, header=tuple(table.names), notes=detected.notes)
+
+
+def _records(value: object, name: str) -> Sequence[object]:
+    if isinstance(value, list) and not isinstance(value, _Object):
+        return value
+    if isinstance(value, _Object):
+        lists = [item for _, item in value if isinstance(item, list) and not isinstance(item, _Object)]
+        if len(lists) == 1:
+            return lists[0]
+        if not lists:
+            return [value]
+    raise SheetError(
+        f'{name} holds no list of rows, or more than one. Write it as a list of objects: [{{"id": …, "dimension": …, "text": …}}].',
+        zh=f'{name} 中没有行的列表，或不止一个。请写成对象的列表：[{{"id": …, "dimension": …, "text": …}}]。')
+
+
+class _Columns:
+    """The keys of all objects in the order they are first seen, and the rows under them."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, int] = {}
+
+    def row(self, number: int, value: object) -> RawRow:
+        """Return the object's row, with as many cells as keys are known by now."""
+        if not isinstance(value, _Object):
+            kind = _NAMES.get(type(value), Words("其他内容", "something else"))
+            fault = problem(Code.NOT_AN_OBJECT, row=number, value=json.dumps(value)[:80], kind=kind)
+            return RawRow(number, [], broken=fault)
+        cells: list[CellValue] = [""] * len(self.names)
+        broken = None
+        seen: dict[str, object] = {}
+        for key, item in value:
+            if key in seen and seen[key] != item:
+                broken = problem(Code.DUPLICATE_KEY, row=number, column=key, value=str(item))
+            seen[key] = item
+            index = self.names.setdefault(key, len(self.names))
+            if index == len(cells):
+                cells.append("")
+            cells[index] = _cell(item)
+        return RawRow(number, cells, broken=broken)
+
+
+def _cell(value: object) -> CellValue:
+    if value is None or value != value:  # NaN is how some programs write a missing number
+        return ""
+    if isinstance(value, str | int | float):
+        return value
+    return json.dumps(_plain(value), ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    """Return nested pairs as dictionaries again."""
+    if isinstance(value, _Object):
+        return {key: _plain(item) for key, item in value}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _padded(rows: list[RawRow], table: _Columns) -> Iterator[RawRow]:
+    """Yield the rows with a cell for every key, letting each go once it is yielded."""
+    width = len(table.names)
+    rows.reverse()
+    while rows:
+        row = rows.pop()
+        row.cells.extend([""] * (width - len(row.cells)))
+        yield row

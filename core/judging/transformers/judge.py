@@ -1,0 +1,164 @@
+"""The judge of the `transformers` family: a local causal language model that is asked for one token, the label."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from core.errors import JudgeError
+from core.judging.transformers.chat import PromptEncoder
+from core.judging.transformers.options import TransformersOptions, read_options
+from core.judging.transformers.packing import Ids
+from core.judging.transformers.scoring import RowScore, Scorer
+from core.ports import JudgeContext
+from core.types import Dimension, Judgement, JudgementStatus, JudgeRequest, JudgeSpec
+
+log = logging.getLogger(__name__)
+
+WINDOW = 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A request with its token ids, or with the judgement that it gets unasked."""
+
+    request: JudgeRequest
+    ids: Ids = ()
+    answer: Judgement | None = None
+
+
+class TransformersJudge:
+    """Gives each label the probability that the model writes it next, among the labels."""
+
+    reads_prompts = True
+
+    def __init__(self, judge_id: str, scorer: Scorer, encoder: PromptEncoder, dimensions: Sequence[Dimension], max_length: int) -> None:
+        self.id = judge_id
+        self._scorer: Scorer | None = scorer
+        self._encoder = encoder
+        self._max_length = max_length
+        self._label_ids: dict[str, list[int]] = {}
+        self._unfit: dict[str, str] = {}
+        for dimension in dimensions:
+            self._learn_labels(dimension)
+        if self._unfit and not self._label_ids:
+            raise JudgeError(f"Judge {judge_id!r} cannot judge any dimension. " + " ".join(self._unfit.values()))
+
+    def judge(self, requests: Sequence[JudgeRequest]) -> Iterator[Judgement]:
+        """Yield one judgement per request, in order; while one window is on the device, the next is tokenized."""
+        if self._scorer is None:
+            raise JudgeError(f"Judge {self.id!r} is closed.")
+        windows = [requests[start : start + WINDOW] for start in range(0, len(requests), WINDOW)]
+        with ThreadPoolExecutor(1, thread_name_prefix=f"tokenize-{self.id}") as pool:
+            coming = pool.submit(self._prepare, windows[0]) if windows else None
+            for number in range(len(windows)):
+                assert coming is not None
+                prepared = coming.result()
+                if number + 1 < len(windows):
+                    coming = pool.submit(self._prepare, windows[number + 1])
+                yield from self._answer(prepared)
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        if self._scorer is not None:
+            from core.judging.transformers.scoring import free_cached_memory
+
+            self._scorer.close()
+            self._scorer = None
+            free_cached_memory()
+
+    def _learn_labels(self, dimension: Dimension) -> None:
+        try:
+            self._label_ids[dimension.id] = self._encoder.label_ids(dimension)
+        except JudgeError as error:
+            log.warning("Judge %s abstains from dimension %s: %s", self.id, dimension.id, error)
+            self._unfit[dimension.id] = str(error)
+
+    def _prepare(self, requests: Sequence[JudgeRequest]) -> list[_Prepared]:
+        encoded = iter(self._encoder.encode([request.prompt for request in requests if request.prompt is not None]))
+        prepared: list[_Prepared] = []
+        for request in requests:
+            if request.prompt is None:
+                prepared.append(_Prepared(request, answer=self._without_answer(request, JudgementStatus.FAILED, "the request carries no prompt")))
+                continue
+            ids = tuple(next(encoded))
+            if request.dimension.id not in self._label_ids and request.dimension.id not in self._unfit:
+                self._learn_labels(request.dimension)
+            if request.dimension.id in self._unfit:
+                reason = self._unfit[request.dimension.id]
+                prepared.append(_Prepared(request, answer=self._without_answer(request, JudgementStatus.ABSTAINED, reason, len(ids))))
+            elif len(ids) > self._max_length:
+                reason = f"the prompt has {len(ids)} tokens, the limit of this judge is {self._max_length} (max_length in the panel file)"
+                prepared.append(_Prepared(request, answer=self._without_answer(request, JudgementStatus.FAILED, reason, len(ids))))
+            else:
+                prepared.append(_Prepared(request, ids))
+        return prepared
+
+    def _answer(self, prepared: Sequence[_Prepared]) -> Iterator[Judgement]:
+        assert self._scorer is not None
+        started = time.perf_counter()
+        by_dimension: dict[str, list[int]] = {}
+        for place, row in enumerate(prepared):
+            if row.answer is None:
+                by_dimension.setdefault(row.request.dimension.id, []).append(place)
+        scores: dict[int, RowScore] = {}
+        for dimension_id, places in by_dimension.items():
+            results = self._scorer.score([prepared[place].ids for place in places], self._label_ids[dimension_id])
+            scores.update(zip(places, results, strict=True))
+        latency = 1000 * (time.perf_counter() - started) / max(1, len(scores))
+        for place, row in enumerate(prepared):
+            yield row.answer or self._judgement(row, scores[place], latency)
+
+    def _judgement(self, row: _Prepared, score: RowScore, latency_ms: float) -> Judgement:
+        request = row.request
+        if score.error:
+            return self._without_answer(request, JudgementStatus.FAILED, score.error, len(row.ids))
+        highest = max(score.log_probabilities)
+        weights = [math.exp(value - highest) for value in score.log_probabilities]
+        if not all(math.isfinite(weight) for weight in weights):
+            return self._without_answer(request, JudgementStatus.FAILED, "the model's output is not a number; use another dtype", len(row.ids))
+        total = sum(weights)
+        probabilities = {label: weight / total for label, weight in zip(request.dimension.labels, weights, strict=True)}
+        return Judgement(
+            judge_id=self.id,
+            item_id=request.item.id,
+            status=JudgementStatus.OK,
+            probabilities=probabilities,
+            label=max(probabilities, key=lambda label: probabilities[label]),
+            raw_reply=_raw_reply(request.dimension, score),
+            prompt_sha256=request.prompt.sha256 if request.prompt else "",
+            latency_ms=latency_ms,
+            tokens=len(row.ids),
+        )
+
+    def _without_answer(self, request: JudgeRequest, status: JudgementStatus, reason: str, tokens: int = 0) -> Judgement:
+        sha256 = request.prompt.sha256 if request.prompt else ""
+        return Judgement(self.id, request.item.id, status, prompt_sha256=sha256, tokens=tokens, error=reason)
+
+
+def _raw_reply(dimension: Dimension, score: RowScore) -> str:
+    """Return the model's own log-probabilities of the labels (over its whole vocabulary) as JSON."""
+    labels = (str(label) for label in dimension.labels)
+    return json.dumps({"logprobs": {label: round(value, 4) for label, value in zip(labels, score.log_probabilities, strict=True)}})
+
+
+def make_transformers_judge(spec: JudgeSpec, context: JudgeContext) -> TransformersJudge:
+    """Return the judge of a panel's line, its model loaded; see TransformersOptions for what the line may say.
+
+    Raises PanelError for wrong options, and JudgeError with what is missing: weights, memory, a device, a library, or
+    a tokenizer that writes each label as one token.
+    """
+    from core.judging.transformers.load import load_model
+    from core.judging.transformers.scoring import make_scorer
+
+    options: TransformersOptions = read_options(spec.id, spec.options)
+    loaded = load_model(spec.id, options, context.cache_dir)
+    encoder = PromptEncoder(loaded.tokenizer, loaded.model.config.model_type)
+    pad_id = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else 0
+    scorer = make_scorer(loaded.model, options.token_budget, options.share_prefix, pad_id)
+    return TransformersJudge(spec.id, scorer, encoder, list(context.dimensions.values()), loaded.max_length)

@@ -1,0 +1,129 @@
+"""Where a model's files are, what they hold, and whether they fit onto the device."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import JudgeError
+from core.judging.transformers.options import Quantization, TransformersOptions
+
+GIB = 1 << 30
+# Bytes a weight of a linear layer takes, its scales included; fp8 weights are made on the device from 16-bit ones, layer by layer.
+QUANTIZED_BYTES = {Quantization.INT8: 1.05, Quantization.INT4: 0.57}
+
+
+def models_folder(cache_dir: Path) -> Path:
+    """Return the folder that fetched and converted models are kept in, as <owner>/<name> below it."""
+    return cache_dir / "models"
+
+
+def find_weights(judge_id: str, options: TransformersOptions, cache_dir: Path) -> Path:
+    """Return the local folder of the model: a path, a fetched or converted model, or one in the hub's cache.
+
+    Raises JudgeError with the command to type when the files are not on this machine, are in a format that is not
+    allowed, or must be converted first. Nothing is downloaded here.
+    """
+    folder = _find_folder(judge_id, options, cache_dir)
+    if not (folder / "config.json").is_file():
+        raise JudgeError(
+            f"Judge {judge_id!r}: {folder} holds no config.json, so it is no model folder. Correct `model` in the panel file.",
+            zh=f"评委 {judge_id!r}：{folder} 中没有 config.json，不是模型文件夹，请修改面板文件中的 model。",
+        )
+    if read_config(folder).get("model_type") == "internlm2":
+        raise JudgeError(
+            f"Judge {judge_id!r}: {folder} is an InternLM2 checkpoint, whose own code does not run on this version of transformers. Convert it "
+            f"once:\n  python -m core.judging.transformers.convert '{folder}' '{models_folder(cache_dir) / options.model.strip('/')}'",
+            zh=f"评委 {judge_id!r}：{folder} 是 InternLM2 检查点，需先转换一次：\n"
+            f"  python -m core.judging.transformers.convert '{folder}' '{models_folder(cache_dir) / options.model.strip('/')}'",
+        )
+    if not any(folder.glob("*.safetensors")) and not options.allow_pickle:
+        raise JudgeError(
+            f"Judge {judge_id!r}: {folder} has no *.safetensors weights. Other formats can run code when they are opened; if you trust the "
+            "file, set `allow_pickle: true` in the panel file.",
+            zh=f"评委 {judge_id!r}：{folder} 中没有 safetensors 权重。其他格式可能执行代码；若信任该文件，请在面板文件中设置 allow_pickle: true。",
+        )
+    return folder
+
+
+def _find_folder(judge_id: str, options: TransformersOptions, cache_dir: Path) -> Path:
+    direct = Path(options.model).expanduser()
+    kept = models_folder(cache_dir) / options.model.strip("/")
+    for folder in (kept, direct):
+        if folder.is_dir():
+            return folder
+    if direct.is_absolute() or options.model.startswith((".", "~")) or options.model.count("/") != 1:
+        raise JudgeError(
+            f"Judge {judge_id!r}: there is no folder {direct}. Correct `model` in the panel file: a folder, or a hub id such as Qwen/Qwen2-7B-Instruct.",
+            zh=f"评委 {judge_id!r}：找不到文件夹 {direct}，请修改面板文件中的 model（文件夹或模型库编号）。",
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(options.model, revision=options.revision, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise JudgeError(
+            f"Judge {judge_id!r}: the weights of {options.model} are not on this machine. Fetch those of the whole panel:\n"
+            "  ./run.sh models fetch PANEL\nor name a folder as `model` in the panel file.",
+            zh=f"评委 {judge_id!r}：本机没有 {options.model} 的权重。请运行：\n  ./run.sh models fetch 面板名\n或在面板文件中写本地文件夹。",
+        ) from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the folder's config.json."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def count_parameters(folder: Path) -> int:
+    """Return the number of weights in the folder's safetensors files, read from their headers only; 0 without any."""
+    from safetensors import safe_open
+
+    total = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no mapping)
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """Bytes that a judge needs on its device: the weights, and one pack on its way through the model."""
+
+    weights: int
+    pack: int
+
+    @property
+    def total(self) -> int:
+        """Return the sum."""
+        return self.weights + self.pack
+
+
+def memory_need(parameters: int, config: Any, element_bytes: int, options: TransformersOptions) -> MemoryNeed:
+    """Return the need of a model of `parameters` weights with the shape of the transformers `config`.
+
+    The pack: hidden states, queries, keys and values, and the three arrays of a gated layer, for each of its tokens.
+    """
+    embedding = config.vocab_size * config.hidden_size
+    quantized = QUANTIZED_BYTES.get(options.quantization, element_bytes)
+    weights = (parameters - embedding) * quantized + embedding * element_bytes
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = config.num_attention_heads + 2 * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    per_token = 4 * config.hidden_size + 2 * heads * head + 3 * (getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
+    return MemoryNeed(int(weights), int(options.token_budget * per_token * element_bytes))
+
+
+def check_memory(judge_id: str, need: MemoryNeed, free: int, device: str) -> None:
+    """Raise JudgeError when `need` is more than the `free` bytes of the device."""
+    if need.total <= free:
+        return
+    raise JudgeError(
+        f"Judge {judge_id!r} needs about {need.total / GIB:.1f} GiB on {device} ({need.weights / GIB:.1f} for the weights, {need.pack / GIB:.1f} for a "
+        f"pack), but {free / GIB:.1f} GiB are free. Close what else uses the device, lower `token_budget`, or set `quantization: 8bit` or `4bit`.",
+        zh=f"评委 {judge_id!r} 约需 {need.total / GIB:.1f} GiB 显存/内存（{device}），目前可用 {free / GIB:.1f} GiB。"
+        "请关闭其他占用程序、减小 token_budget，或设置 quantization: 8bit / 4bit。",
+    )

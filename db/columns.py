@@ -1,0 +1,58 @@
+"""Column types that hold on every database: aware UTC times, enums as text, small JSON documents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import JSON, DateTime, Dialect, Enum
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time. SQLite keeps no zone, so it is put back on reading; a naive time is refused on writing."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the time in UTC. Raises ValueError for a naive one: it would silently mean another moment."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; store aware times")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the stored time, aware and in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class LabelMap(TypeDecorator[Mapping[int, float]]):
+    """Label -> probability as a compact JSON object; floats keep every digit, labels stand in rising order."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: Mapping[int, float] | None, dialect: Dialect) -> dict[str, float] | None:  # noqa: ARG002
+        """Return the mapping with text keys, as JSON wants them."""
+        return None if value is None else {str(label): float(value[label]) for label in sorted(value)}
+
+    def process_result_value(self, value: Mapping[str, float] | None, dialect: Dialect) -> dict[int, float] | None:  # noqa: ARG002
+        """Return the mapping with its integer labels."""
+        return None if value is None else {int(label): share for label, share in value.items()}
+
+
+def text_enum(kind: type[StrEnum], name: str) -> Enum:
+    """Return a text column of the enum's values, held by a check constraint called `name`."""
+    return Enum(
+        kind,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=16,
+        values_callable=lambda members: [str(member.value) for member in members],
+    )

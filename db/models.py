@@ -1,0 +1,302 @@
+"""The tables. Nothing outside `db` sees these classes: the store hands out the dataclasses of core.types.
+
+Every constraint and index has a name, so that a migration can speak of it. Facts of an item that never change
+(`position`, `dimension_id`) stand again in `verdicts`: its indexes then answer every filter and order of a run's table
+by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, ForeignKey, Index, MetaData, PrimaryKeyConstraint, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from core.types import JudgementStatus, Origin, Outcome, RunState, Severity
+from db.columns import LabelMap, UtcDateTime, text_enum
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class StopRequest(StrEnum):
+    """What a running run was asked to do: nothing, stop for good, or go back to the queue (its worker shuts down)."""
+
+    NONE = "none"
+    STOP = "stop"
+    REQUEUE = "requeue"
+
+
+class Base(DeclarativeBase):
+    """The base of all tables."""
+
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class SheetRecord(Base):
+    """An uploaded file as it was read. `dimension_counts` is dimension id -> items."""
+
+    __tablename__ = "sheets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    format: Mapped[str] = mapped_column(Text)
+    encoding: Mapped[str] = mapped_column(Text)
+    worksheet: Mapped[str] = mapped_column(Text)
+    columns: Mapped[list[str]] = mapped_column(JSON)
+    mapping: Mapped[dict[str, str]] = mapped_column(JSON)
+    rows: Mapped[int]
+    skipped: Mapped[int]
+    dimension_counts: Mapped[dict[str, int]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ItemRecord(Base):
+    """One row to judge."""
+
+    __tablename__ = "items"
+    __table_args__ = (
+        UniqueConstraint("sheet_id", "position"),
+        Index("ix_items_sheet_id_dimension_id_position", "sheet_id", "dimension_id", "position"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sheet_id: Mapped[int] = mapped_column(ForeignKey("sheets.id"))
+    position: Mapped[int]
+    external_id: Mapped[str] = mapped_column(Text)
+    dimension_id: Mapped[str] = mapped_column(Text)
+    prompt: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    gold: Mapped[int | None]
+    content_hash: Mapped[str] = mapped_column(String(64))
+    source_row: Mapped[int]
+    extra: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class ProblemRecord(Base):
+    """One thing that was wrong in a sheet, in the order it was found."""
+
+    __tablename__ = "row_problems"
+    __table_args__ = (UniqueConstraint("sheet_id", "rank"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sheet_id: Mapped[int] = mapped_column(ForeignKey("sheets.id"))
+    rank: Mapped[int]
+    code: Mapped[str] = mapped_column(Text)
+    severity: Mapped[Severity] = mapped_column(text_enum(Severity, "severity"))
+    row: Mapped[int | None]
+    column: Mapped[str] = mapped_column(Text)
+    value: Mapped[str] = mapped_column(Text)
+    message: Mapped[dict[str, str]] = mapped_column(JSON)
+    external_id: Mapped[str] = mapped_column(Text)
+
+
+class LibraryRecord(Base):
+    """A named set of labelled items; `sequence` numbers its versions from 1 and `version` is the current one's hash."""
+
+    __tablename__ = "libraries"
+    __table_args__ = (UniqueConstraint("name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    version: Mapped[str] = mapped_column(String(64))
+    sequence: Mapped[int]
+    size: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class LibraryVersionRecord(Base):
+    """One state of a library; a run names the version it was made with, and gets exactly those items when it goes on."""
+
+    __tablename__ = "library_versions"
+    __table_args__ = (PrimaryKeyConstraint("library_id", "sequence"),)
+
+    library_id: Mapped[int] = mapped_column(ForeignKey("libraries.id"))
+    sequence: Mapped[int]
+    version: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class LibraryItemRecord(Base):
+    """One labelled item, never deleted: active in the versions from `added_in` until before `retired_in`."""
+
+    __tablename__ = "library_items"
+    __table_args__ = (
+        Index(
+            "uq_library_items_active",
+            "library_id",
+            "content_hash",
+            "label",
+            "external_id",
+            unique=True,
+            sqlite_where=text("retired_in IS NULL"),
+            postgresql_where=text("retired_in IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    library_id: Mapped[int] = mapped_column(ForeignKey("libraries.id"))
+    external_id: Mapped[str] = mapped_column(Text)
+    dimension_id: Mapped[str] = mapped_column(Text)
+    prompt: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    label: Mapped[int]
+    origin: Mapped[Origin] = mapped_column(text_enum(Origin, "origin"))
+    author: Mapped[str] = mapped_column(Text)
+    content_hash: Mapped[str] = mapped_column(String(64))
+    added_in: Mapped[int]
+    retired_in: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    retired_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class RunRecord(Base):
+    """A panel at work on a sheet.
+
+    `worker` and `heartbeat_at` are the lease of the process at work. `worked_seconds` counts the time of living workers,
+    `judging_seconds` the part of it in which judges answered. `deaths` counts workers in a row that died without storing
+    one judgement more than `deaths_at`.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (Index("ix_runs_state_queued_at", "state", "queued_at"), Index("ix_runs_panel_id_state", "panel_id", "state"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sheet_id: Mapped[int] = mapped_column(ForeignKey("sheets.id"), index=True)
+    library_id: Mapped[int] = mapped_column(ForeignKey("libraries.id"))
+    library_version: Mapped[str] = mapped_column(String(64))
+    panel: Mapped[Mapping[str, Any]] = mapped_column(JSON)
+    panel_id: Mapped[str] = mapped_column(Text)
+    panel_sha256: Mapped[str] = mapped_column(String(64))
+    judge_count: Mapped[int]
+    aggregator: Mapped[str] = mapped_column(Text)
+    state: Mapped[RunState] = mapped_column(text_enum(RunState, "state"))
+    stage: Mapped[str] = mapped_column(Text)
+    error: Mapped[str] = mapped_column(Text)
+    items: Mapped[int]
+    worker: Mapped[str] = mapped_column(Text)
+    heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    stop_requested: Mapped[StopRequest] = mapped_column(text_enum(StopRequest, "stop_requested"))
+    worked_seconds: Mapped[float]
+    judging_seconds: Mapped[float]
+    deaths: Mapped[int]
+    deaths_at: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    queued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class JudgementRecord(Base):
+    """One judge's answer on one item in one run: the first stored one stays."""
+
+    __tablename__ = "judgements"
+    __table_args__ = (
+        PrimaryKeyConstraint("run_id", "item_id", "judge_id"),
+        # Only the few answers that are not OK: who looks for those that are finds them everywhere.
+        Index(
+            "ix_judgements_not_ok",
+            "run_id",
+            "status",
+            "item_id",
+            sqlite_where=text("status <> 'ok'"),
+            postgresql_where=text("status <> 'ok'"),
+        ),
+    )
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    judge_id: Mapped[str] = mapped_column(Text)
+    status: Mapped[JudgementStatus] = mapped_column(text_enum(JudgementStatus, "status"))
+    label: Mapped[int | None]
+    probabilities: Mapped[Mapping[int, float]] = mapped_column(LabelMap)
+    raw_reply: Mapped[str] = mapped_column(Text)
+    rationale: Mapped[str] = mapped_column(Text)
+    prompt_sha256: Mapped[str] = mapped_column(String(64))
+    latency_ms: Mapped[float]
+    tokens: Mapped[int]
+    error: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class TallyRecord(Base):
+    """How many judgements of a status a judge has given in a run, kept with each insert: progress reads no judgement."""
+
+    __tablename__ = "judgement_tallies"
+    __table_args__ = (PrimaryKeyConstraint("run_id", "judge_id", "status"),)
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    judge_id: Mapped[str] = mapped_column(Text)
+    status: Mapped[JudgementStatus] = mapped_column(text_enum(JudgementStatus, "status"))
+    judgements: Mapped[int]
+    latency_ms: Mapped[float]
+
+
+class ShownRecord(Base):
+    """A labelled item that was shown for an item in a run."""
+
+    __tablename__ = "shown_examples"
+    __table_args__ = (PrimaryKeyConstraint("run_id", "item_id", "rank"), {"sqlite_with_rowid": False})
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    rank: Mapped[int]
+    library_item_id: Mapped[int] = mapped_column(ForeignKey("library_items.id"))
+    similarity: Mapped[float]
+    index_version: Mapped[str] = mapped_column(Text)
+
+
+class VerdictRecord(Base):
+    """What the run's aggregator made of an item. `statuses` is the set of its judgements' statuses as bits."""
+
+    __tablename__ = "verdicts"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    position: Mapped[int]
+    dimension_id: Mapped[str] = mapped_column(Text)
+    aggregator: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[Outcome] = mapped_column(text_enum(Outcome, "outcome"))
+    label: Mapped[int | None]
+    expected: Mapped[float | None]
+    disagreement: Mapped[float] = mapped_column()
+    statuses: Mapped[int] = mapped_column(server_default="0")
+    probabilities: Mapped[Mapping[int, float]] = mapped_column(LabelMap)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        PrimaryKeyConstraint("run_id", "item_id"),
+        # Each order of a run's table is one index, and carries every column that a filter may ask for.
+        Index("ix_verdicts_by_position", "run_id", "position", "dimension_id", "outcome", "label", "statuses"),
+        Index("ix_verdicts_by_disagreement", "run_id", disagreement.desc(), "position", "dimension_id", "outcome", "label", "statuses"),
+        Index("ix_verdicts_by_label", "run_id", "label", "position", "dimension_id", "outcome", "statuses"),
+        Index("ix_verdicts_counts", "run_id", "aggregator", "dimension_id", "outcome", "label"),
+        {"sqlite_with_rowid": False},
+    )
+
+
+class CorrectionRecord(Base):
+    """A person's label for an item; rows are only ever added. `run_id` is the run in which it was given."""
+
+    __tablename__ = "corrections"
+    __table_args__ = (Index("ix_corrections_item_id_id", "item_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
+    label: Mapped[int]
+    previous_label: Mapped[int | None]
+    author: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,22 @@
+"""The store: every part in one class, over one engine."""
+
+from __future__ import annotations
+
+from db.corrections import CorrectionStore
+from db.libraries import LibraryStore
+from db.progress import ProgressStore
+from db.results import ResultStore
+from db.runs import RunRepository
+from db.sheets import SheetStore
+from db.work import WorkStore
+
+
+class SqlStore(SheetStore, LibraryStore, RunRepository, WorkStore, ProgressStore, ResultStore, CorrectionStore):
+    """The store on SQLite or PostgreSQL. It holds no state but the engine, and any thread may use it.
+
+    Every method opens and closes its own transaction, and raises StoreError where the database cannot be used.
+    """
+
+    def close(self) -> None:
+        """Close the pooled connections; the store opens new ones when it is used again."""
+        self.engine.dispose()

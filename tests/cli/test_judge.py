@@ -1,0 +1,180 @@
+"""`judge` from file to result.csv, as a user types it: every time a process of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import openpyxl
+import pytest
+
+from tests.conftest import ROOT
+
+SAMPLES = ROOT / "assets" / "samples"
+HEADER = ["数据编号", "评判维度", "预测分数"]
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-P", "-m", "webapp", *map(str, arguments)]
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PINGPAN_HOME": str(home), "COLUMNS": "300"}
+
+
+def pingpan(home: Path, cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    cwd.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment(home), timeout=180, check=False
+    )
+
+
+def results(path: Path, encoding: str = "utf-8-sig") -> list[list[str]]:
+    with path.open(encoding=encoding, newline="") as file:
+        return list(csv.reader(file))
+
+
+def write_csv(path: Path, rows: list[list[str]], encoding: str = "utf-8") -> Path:
+    with path.open("w", encoding=encoding, newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def sheet_ids() -> list[str]:
+    sheet = openpyxl.load_workbook(SAMPLES / "sheet.xlsx", read_only=True).worksheets[0]
+    return [str(row[0]) for row in sheet.iter_rows(min_row=2, max_col=1, values_only=True)]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the sample sheet was judged with nothing but defaults."""
+    folder = tmp_path_factory.mktemp("judged")
+    answer = pingpan(folder / "home", folder / "work", "judge", SAMPLES / "sheet.xlsx")
+    assert answer.returncode == 0, answer.stderr
+    return folder
+
+
+def test_every_row_gets_a_label_on_its_scale_in_the_sheets_order(judged: Path) -> None:
+    rows = results(judged / "work" / "result.csv")
+    assert rows[0] == HEADER
+    assert [row[0] for row in rows[1:]] == sheet_ids()
+    scales = {"流畅性": set("12345"), "规范性": set("12345"), "选择题": set("01")}
+    assert all(row[2] in scales[row[1]] for row in rows[1:])
+    assert len({row[2] for row in rows[1:] if row[1] != "选择题"}) >= 3
+
+
+def test_everything_stands_in_the_workbook_and_the_json_lines(judged: Path) -> None:
+    labels = {row[0]: row[2] for row in results(judged / "work" / "result.csv")[1:]}
+    book = openpyxl.load_workbook(judged / "work" / "full.xlsx", read_only=True)
+    assert len(book.sheetnames) == 3
+    assert sum(1 for _ in book.worksheets[0].iter_rows(min_row=2)) == len(labels)
+    lines = [json.loads(line) for line in (judged / "work" / "submit" / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {line["id"]: str(line["label"]) for line in lines} == labels
+
+
+def test_the_other_aggregator_needs_no_judge(judged: Path) -> None:
+    before = results(judged / "work" / "result.csv")
+    answer = pingpan(judged / "home", judged / "work", "export", "1", "--aggregator", "reference-vote", "--out", "vote.csv")
+    assert answer.returncode == 0, answer.stderr
+    after = results(judged / "work" / "vote.csv")
+    assert [row[:2] for row in after] == [row[:2] for row in before]
+    again = pingpan(judged / "home", judged / "work", "export", "1", "--aggregator", "pooled-median", "--out", "median.csv")
+    assert again.returncode == 0, again.stderr
+    assert results(judged / "work" / "median.csv") == before
+
+
+def test_runs_and_libraries_are_listed(judged: Path) -> None:
+    assert "sheet.xlsx" in pingpan(judged / "home", judged / "work", "runs").stdout
+    assert "sample" in pingpan(judged / "home", judged / "work", "library", "list").stdout
+    again = pingpan(judged / "home", judged / "work", "reindex")
+    assert again.returncode == 0, again.stderr
+    assert "indexed" in again.stdout
+
+
+def test_bad_rows_stop_the_run_until_the_user_agrees_to_skip_them(tmp_path: Path) -> None:
+    sheet = write_csv(
+        tmp_path / "bad.csv",
+        [
+            ["数据编号", "创作要求", "评判维度", "待评判内容"],
+            ["A1", "", "流畅性", "今天的天气很好，我们一起去公园散步，看见了许多盛开的花。"],
+            ["A2", "", "流利度", "这一行的维度写错了。"],
+            ["A3", "", "流畅性", ""],
+            ["A4", "", "流畅性", "孩子们在河边放风筝，风筝越飞越高，笑声传得很远。"],
+        ],
+    )
+    refused = pingpan(tmp_path / "home", tmp_path, "judge", sheet)
+    assert refused.returncode == 2
+    assert not (tmp_path / "result.csv").exists()
+    for part in ("row 3", "流利度", "row 4", "--skip-bad-rows"):
+        assert part in refused.stderr
+    agreed = pingpan(tmp_path / "home", tmp_path, "judge", sheet, "--skip-bad-rows", "--encoding", "gb18030")
+    assert agreed.returncode == 0, agreed.stderr
+    assert [row[0] for row in results(tmp_path / "result.csv", "gb18030")[1:]] == ["A1", "A4"]
+    book = openpyxl.load_workbook(tmp_path / "full.xlsx", read_only=True)
+    everything = " ".join(str(cell) for sheet in book.worksheets for row in sheet.iter_rows(values_only=True) for cell in row if cell)
+    assert "A2" in everything
+    assert "A3" in everything
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["missing.xlsx"], "missing.xlsx"),
+        ([SAMPLES / "sheet.xlsx", "--panel", "nine"], "cpu"),
+        ([SAMPLES / "sheet.xlsx", "--aggregator", "mean"], "pooled-median, reference-vote"),
+        ([SAMPLES / "sheet.xlsx", "--library", "nowhere"], "sample"),
+        ([SAMPLES / "sheet.xlsx", "--column", "text"], "field=header"),
+        ([SAMPLES / "sheet.xlsx", "--encoding", "latin-1"], "gb18030"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_status_2(tmp_path: Path, arguments: list[str | Path], told: str) -> None:
+    answer = pingpan(tmp_path / "home", tmp_path, "judge", *arguments)
+    assert answer.returncode == 2
+    assert told in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_library_file_of_one_dimension_still_gives_every_row_a_verdict(tmp_path: Path) -> None:
+    book = openpyxl.load_workbook(SAMPLES / "library.xlsx", read_only=True).worksheets[0]
+    rows = [[str(cell if cell is not None else "") for cell in row] for row in book.iter_rows(values_only=True)]
+    fluency = [rows[0], *(row for row in rows[1:] if row[rows[0].index("评判维度")] == "流畅性")]
+    library = write_csv(tmp_path / "fluency.csv", fluency, "gb18030")
+    answer = pingpan(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx", "--library", library, "--out", "out/result.csv")
+    assert answer.returncode == 0, answer.stderr
+    assert all(row[2] for row in results(tmp_path / "out" / "result.csv"))
+    assert (tmp_path / "out" / "full.xlsx").exists()
+    assert (tmp_path / "out" / "submit").is_dir()
+
+
+def test_killed_at_random_moments_and_started_again_it_ends_as_if_nothing_had_happened(tmp_path: Path, judged: Path) -> None:
+    seed = random.randrange(10**6)
+    print("seed", seed)
+    chance = random.Random(seed)
+    arguments = command("judge", SAMPLES / "sheet.xlsx")
+    for _ in range(6):
+        with subprocess.Popen(arguments, cwd=tmp_path, env=environment(tmp_path / "home"), stderr=subprocess.DEVNULL) as process:
+            time.sleep(chance.uniform(0.3, 6.0))
+            process.send_signal(signal.SIGKILL)
+    last = pingpan(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx")
+    assert last.returncode == 0, last.stderr
+    assert results(tmp_path / "result.csv") == results(judged / "work" / "result.csv")
+
+
+def test_evaluate_prints_each_judge_and_the_verdict(tmp_path: Path) -> None:
+    answer = pingpan(tmp_path / "home", tmp_path, "evaluate", SAMPLES / "library.xlsx")
+    assert answer.returncode == 0, answer.stderr
+    for part in ("MAE", "QWK", "verdict", "rules", "流畅性", "选择题"):
+        assert part in answer.stdout
+
+
+def test_doctor_finds_this_machine_sound(tmp_path: Path) -> None:
+    answer = pingpan(tmp_path / "home", tmp_path, "doctor")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "chromadb" in answer.stdout

@@ -1,0 +1,121 @@
+"""Migrations on filled tables, by several processes at once, and databases of the future."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, Table, insert, inspect, select, text
+
+from core.errors import StoreError
+from core.queries import RowQuery
+from core.types import JudgementStatus
+from db.base import table_of
+from db.engine import make_engine, reading, writing
+from db.migrate import current_revision, head_revision, migrate_to, revisions, upgrade
+from db.models import Base, JudgementRecord, TallyRecord, VerdictRecord
+from db.store import SqlStore
+from tests.db.build import add_run
+from tests.db.test_results import fill
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    opened = make_engine(url)
+    yield opened
+    opened.dispose()
+
+
+def contents(engine: Engine, table: Table, without: tuple[str, ...] = ()) -> list[tuple[object, ...]]:
+    columns = [column for column in table.columns if column.name not in without]
+    with reading(engine) as connection:
+        return sorted((tuple(map(str, row)) for row in connection.execute(select(*columns))), key=str)
+
+
+def test_migrations_make_exactly_the_tables_of_the_models(engine: Engine) -> None:
+    upgrade(engine)
+    with reading(engine) as connection:
+        assert current_revision(connection) == head_revision()
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        for table in inspect(connection).get_table_names():
+            for constraint in inspect(connection).get_check_constraints(table) + inspect(connection).get_foreign_keys(table):
+                assert constraint["name"], f"a constraint of {table} has no name"
+
+
+def test_a_filled_database_goes_down_to_every_revision_and_up_again_unchanged(engine: Engine) -> None:
+    upgrade(engine)
+    store = SqlStore(engine)
+    run = fill(store, 40, 50, finish=False)
+    tables = [table for table in Base.metadata.sorted_tables if table.name != "judgement_tallies"]
+    before = {table.name: contents(engine, table) for table in tables}
+    tallies = contents(engine, table_of(TallyRecord), ("latency_ms",))
+    assert len(tallies) > 4
+    page = store.rows(run.id, RowQuery(status=JudgementStatus.FAILED))
+    assert page.total > 3
+    for revision in reversed(revisions()[:-1]):
+        migrate_to(engine, revision)
+        with reading(engine) as connection:
+            assert current_revision(connection) == revision
+        upgrade(engine)
+        assert {table.name: contents(engine, table) for table in tables} == before
+        assert contents(engine, table_of(TallyRecord), ("latency_ms",)) == tallies
+        assert store.rows(run.id, RowQuery(status=JudgementStatus.FAILED)) == page
+
+
+def test_a_run_of_the_first_revision_goes_on_after_the_upgrade(engine: Engine) -> None:
+    migrate_to(engine, revisions()[0])
+    store = SqlStore(engine)
+    run = add_run(store, 3)
+    items = store.items(run.sheet_id)
+    row = {"run_id": run.id, "status": JudgementStatus.OK, "probabilities": {1: 1.0}, "raw_reply": "", "rationale": "", "prompt_sha256": ""}
+    rest = {"label": 1, "latency_ms": 4.0, "tokens": 0, "error": "", "created_at": run.created_at}
+    with writing(engine) as connection:
+        judges = ("first", "second")
+        values = [{**row, **rest, "item_id": item.id, "judge_id": judge} for item in items for judge in judges]
+        connection.execute(insert(table_of(JudgementRecord)), values)
+        connection.execute(
+            text(
+                "INSERT INTO verdicts (run_id, item_id, position, dimension_id, aggregator, outcome, label, disagreement, "
+                "probabilities, reason, created_at) VALUES (:run, :item, 0, 'fluency', 'majority', 'majority', 1, 0, '{}', '', :at)"
+            ),
+            {"run": run.id, "item": items[0].id, "at": run.created_at if engine.dialect.name == "postgresql" else "2026-01-01 00:00:00"},
+        )
+    upgrade(engine)
+    progress = store.progress(run.id)
+    assert [judge.done for judge in progress.judges] == [3, 3, 0, 0]
+    assert progress.judges[0].mean_latency_ms == 4.0
+    assert progress.decided == 1
+    assert store.rows(run.id, RowQuery(status=JudgementStatus.OK, outcome=None)).total == 3
+    with reading(engine) as connection:
+        assert connection.execute(select(VerdictRecord.statuses)).scalar_one() == 1
+
+
+def test_down_to_nothing_and_up_again(engine: Engine) -> None:
+    upgrade(engine)
+    migrate_to(engine, "base")
+    with reading(engine) as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+    upgrade(engine)
+    assert SqlStore(engine).sheets() == []
+
+
+def test_processes_that_start_at_once_migrate_once(url: str) -> None:
+    code = "import sys; from db.engine import make_engine; from db.migrate import upgrade; e = make_engine(sys.argv[1]); upgrade(e); e.dispose()"
+    command = [sys.executable, "-W", "error", "-c", code, url]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    results = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+    assert results == [("", 0)] * 4
+
+
+def test_a_database_of_a_newer_version_is_not_touched(engine: Engine) -> None:
+    upgrade(engine)
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for attempt in (lambda: upgrade(engine), lambda: migrate_to(engine, "head")):
+        with pytest.raises(StoreError, match=r"newer Pingpan \(revision 9999\)") as caught:
+            attempt()
+        assert "更新版本" in caught.value.messages["zh"]

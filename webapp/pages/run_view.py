@@ -1,0 +1,284 @@
+"""What the run page shows, made of what the workbench knows: pure functions from domain objects to view objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.judging.aggregation import AGGREGATORS
+from core.queries import JudgeProgress, RowDetail, RowSort, RunPage, RunProgress, RunRow
+from core.types import Decision, Dimension, DimensionKind, Example, Item, Judgement, JudgementStatus, JudgeSpec, Outcome, Run, RunState
+from webapp.pages.address import FIRST, LAST, RunAddress
+from webapp.pages.figures import Bar, Chip, Spread, bars, chips, outliers, spread
+from webapp.pages.translate import Translator
+
+LIVE_STATES = frozenset({RunState.QUEUED, RunState.RUNNING})
+RESUMABLE_STATES = frozenset({RunState.PAUSED, RunState.STOPPED, RunState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeLine:
+    """How far one judge is: `rate` in rows a second over the time worked; `troubles` counts answers that are no votes."""
+
+    name: str
+    lead: bool
+    done: int
+    percent: float
+    rate: float | None
+    seconds_left: float | None
+    latency_ms: float
+    troubles: tuple[tuple[JudgementStatus, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeTab:
+    """A filter by outcome with its count; `outcome` is None for all rows."""
+
+    outcome: Outcome | None
+    count: int
+    href: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DimensionSummary:
+    """The verdicts of one dimension: how many rows, and a histogram whose bars lead to the rows."""
+
+    name: str
+    rows: int
+    href: str
+    bars: tuple[tuple[Bar, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead:
+    """The top of the run page."""
+
+    run: Run
+    state: RunState
+    live: bool
+    progress: RunProgress
+    percent: float
+    judges: tuple[JudgeLine, ...]
+    dimensions: tuple[DimensionSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowLine:
+    """One row of the table."""
+
+    item: Item
+    dimension: str
+    chips: tuple[Chip, ...]
+    decision: Decision | None
+    spread: Spread | None
+    ordinal: bool
+    href: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The table: the rows of one page, the filters, and the ways to the other pages ("" where there is none)."""
+
+    address: RunAddress
+    tabs: tuple[OutcomeTab, ...]
+    rows: tuple[RowLine, ...]
+    total: int
+    first: int
+    last: int
+    pages: int
+    previous_href: str
+    next_href: str
+    clear_href: str
+    top_href: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCard:
+    """One judge's answer in the detail; `judgement` is None while it has not answered."""
+
+    name: str
+    lead: bool
+    outlier: bool
+    judgement: Judgement | None
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherVote:
+    """What another aggregator makes of the same judgements."""
+
+    aggregator: str
+    label: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A row in full."""
+
+    item: Item
+    dimension: Dimension
+    dimension_name: str
+    cards: tuple[JudgeCard, ...]
+    examples: tuple[Example, ...]
+    decision: Decision | None
+    aggregator: str
+    bars: tuple[Bar, ...]
+    votes: tuple[str, ...]
+    others: tuple[OtherVote, ...]
+    close_href: str
+    previous_href: str
+    next_href: str
+
+
+def run_head(t: Translator, progress: RunProgress, dimensions: Mapping[str, Dimension], address: RunAddress) -> RunHead:
+    """Return the top of the run page."""
+    run = progress.run
+    answers = {judge.judge_id: judge for judge in progress.judges}
+    return RunHead(
+        run=run,
+        state=progress.state,
+        live=progress.state in LIVE_STATES,
+        progress=progress,
+        percent=100 * progress.decided / progress.total if progress.total else 0.0,
+        judges=tuple(_judge_line(t, spec, answers.get(spec.id), progress, address) for spec in run.panel.judges),
+        dimensions=tuple(
+            _dimension_summary(t, dimensions[name], rows, progress.label_counts.get(name, {}), address)
+            for name, rows in progress.by_dimension.items()
+            if name in dimensions
+        ),
+    )
+
+
+def _judge_line(t: Translator, spec: JudgeSpec, answer: JudgeProgress | None, progress: RunProgress, address: RunAddress) -> JudgeLine:
+    done = answer.done if answer else 0
+    rate = done / progress.elapsed_seconds if done and progress.elapsed_seconds > 0 else None
+    troubles = tuple(
+        (status, number, address.unfiltered().moved(status=status).url(t.language))
+        for status, number in (answer.by_status.items() if answer else ())
+        if number and status is not JudgementStatus.OK
+    )
+    return JudgeLine(
+        name=spec.name,
+        lead=spec.id == progress.run.panel.lead,
+        done=done,
+        percent=100 * done / progress.total if progress.total else 0.0,
+        rate=rate,
+        seconds_left=(progress.total - done) / rate if rate else None,
+        latency_ms=answer.mean_latency_ms if answer else 0.0,
+        troubles=troubles,
+    )
+
+
+def _dimension_summary(t: Translator, dimension: Dimension, rows: int, labels: Mapping[int, int], address: RunAddress) -> DimensionSummary:
+    total = sum(labels.values())
+    shares = {label: labels.get(label, 0) / total for label in dimension.labels} if total else {}
+    base = address.unfiltered().moved(dimension=dimension.id)
+    drawn = bars(shares, dimension, full=max(shares.values(), default=1.0))
+    linked = tuple((bar, labels.get(bar.label, 0), base.moved(label=str(bar.label)).url(t.language)) for bar in drawn)
+    return DimensionSummary(dimension.name(t.language), rows, base.url(t.language), linked)
+
+
+def listing(t: Translator, page: RunPage, progress: RunProgress, dimensions: Mapping[str, Dimension], address: RunAddress) -> Listing:
+    """Return the table of a page of rows."""
+    pages = max(1, -(-page.total // page.page_size))
+    here = page.page + 1
+    start = page.page * page.page_size
+    return Listing(
+        address=address,
+        tabs=_tabs(t, progress, address),
+        rows=tuple(_row_line(t, row, progress.run, dimensions[row.item.dimension_id], address) for row in page.rows),
+        total=page.total,
+        first=start + 1 if page.rows else 0,
+        last=start + len(page.rows),
+        pages=pages,
+        previous_href=address.moved(page=here - 1, item="").url(t.language) if here > 1 else "",
+        next_href=address.moved(page=here + 1, item="").url(t.language) if here < pages else "",
+        clear_href=address.unfiltered().url(t.language),
+        top_href="" if address.item or not progress.decided else address.moved(sort=RowSort.DISAGREEMENT, item=FIRST).url(t.language),
+    )
+
+
+def _tabs(t: Translator, progress: RunProgress, address: RunAddress) -> tuple[OutcomeTab, ...]:
+    everything = OutcomeTab(None, progress.total, address.moved(outcome=None).url(t.language), address.outcome is None)
+    return everything, *(
+        OutcomeTab(outcome, progress.by_outcome.get(outcome, 0), address.moved(outcome=outcome).url(t.language), address.outcome is outcome)
+        for outcome in Outcome
+    )
+
+
+def _row_line(t: Translator, row: RunRow, run: Run, dimension: Dimension, address: RunAddress) -> RowLine:
+    decision = row.verdict.decision if row.verdict else None
+    return RowLine(
+        item=row.item,
+        dimension=dimension.name(t.language),
+        chips=chips(run.panel, row.judgements, dimension),
+        decision=decision,
+        spread=spread(row.judgements, decision, dimension),
+        ordinal=dimension.kind is DimensionKind.ORDINAL,
+        href=address.moved(item=str(row.item.id)).url(t.language),
+        chosen=address.item == str(row.item.id),
+    )
+
+
+def opened(page: RunPage, item: str) -> int | None:
+    """Return the id of the row that an address opens: a number, or the first or last of its page; None for none."""
+    if item in {FIRST, LAST}:
+        return page.rows[0 if item == FIRST else -1].item.id if page.rows else None
+    return int(item) if item.isascii() and item.isdigit() and len(item) < 18 else None
+
+
+def detail(t: Translator, found: RowDetail, page: RunPage, dimension: Dimension, address: RunAddress) -> Detail:
+    """Return a row in full; its neighbours are those of the list beside it, else those of the sheet."""
+    decision = found.verdict.decision if found.verdict else None
+    aggregator = found.verdict.aggregator if found.verdict else found.run.aggregator
+    alone = outliers(found.judgements, dimension)
+    answers = {j.judge_id: j for j in found.judgements}
+    cards = tuple(_card(spec, found.run, answers.get(spec.id), spec.id in alone, dimension) for spec in found.run.panel.judges)
+    back, forth = _neighbours(found, page, address)
+    return Detail(
+        item=found.item,
+        dimension=dimension,
+        dimension_name=dimension.name(t.language),
+        cards=cards,
+        examples=found.examples,
+        decision=decision,
+        aggregator=aggregator,
+        bars=bars(decision.probabilities, dimension, decision.label) if decision else (),
+        votes=tuple(_vote(t, card.judgement) for card in cards),
+        others=other_votes(found.judgements, dimension, found.run.panel.lead, aggregator) if decision else (),
+        close_href=address.moved(item="").url(t.language),
+        previous_href=back.url(t.language) if back else "",
+        next_href=forth.url(t.language) if forth else "",
+    )
+
+
+def _card(spec: JudgeSpec, run: Run, answer: Judgement | None, alone: bool, dimension: Dimension) -> JudgeCard:
+    drawn = bars(answer.probabilities, dimension, answer.label) if answer else ()
+    return JudgeCard(spec.name, spec.id == run.panel.lead, alone, answer, drawn)
+
+
+def _vote(t: Translator, answer: Judgement | None) -> str:
+    if answer is None:
+        return "…"
+    return str(answer.label) if answer.label is not None else t.member("status", answer.status)
+
+
+def other_votes(judgements: Sequence[Judgement], dimension: Dimension, lead: str, aggregator: str) -> tuple[OtherVote, ...]:
+    """Return what each aggregator but `aggregator` makes of the judgements; they are pure, so this asks no model."""
+    others = (other for name, other in AGGREGATORS.items() if name != aggregator)
+    return tuple(OtherVote(other.id, other(judgements, dimension, lead).label) for other in others)
+
+
+def _neighbours(found: RowDetail, page: RunPage, address: RunAddress) -> tuple[RunAddress | None, RunAddress | None]:
+    ids = [row.item.id for row in page.rows]
+    if found.item.id not in ids:
+        back, forth = found.previous_id, found.next_id
+        return (address.moved(item=str(back)) if back else None, address.moved(item=str(forth)) if forth else None)
+    place, here = ids.index(found.item.id), page.page + 1
+    pages = -(-page.total // page.page_size)
+    before = address.moved(item=str(ids[place - 1])) if place else address.moved(page=here - 1, item=LAST) if here > 1 else None
+    last = place == len(ids) - 1
+    after = address.moved(item=str(ids[place + 1])) if not last else address.moved(page=here + 1, item=FIRST) if here < pages else None
+    return before, after

@@ -1,0 +1,1 @@
+"""The parts of the workbench: uploads, the engine that executes runs, exports."""

@@ -1,0 +1,72 @@
+"""Results as files, streamed from the store: whatever the size of the run, memory holds some rows only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from core.ingest.export import ExportRow
+from core.types import Dimension, Severity
+from db.store import SqlStore
+from webapp.views import ExportTargets
+
+
+class ExportKind(StrEnum):
+    """What can be written of a run."""
+
+    RESULT = "result.csv"
+    FULL = "full.xlsx"
+    JSONL = "jsonl"
+
+
+class Exporter:
+    """Writes the results of runs."""
+
+    def __init__(self, store: SqlStore, dimensions: Mapping[str, Dimension]) -> None:
+        self._store = store
+        self._dimensions = dimensions
+
+    def write(self, run_id: int, kind: ExportKind, targets: ExportTargets) -> Path:
+        """Write one export where `targets` say, and return its path. Raises NotFound and ExportError."""
+        if kind is ExportKind.RESULT:
+            return self._result(run_id, targets)
+        return self._full(run_id, targets) if kind is ExportKind.FULL else self._jsonl(run_id, targets)
+
+    def _result(self, run_id: int, targets: ExportTargets) -> Path:
+        from core.ingest.export_csv import write_result_csv
+
+        return write_result_csv(targets.result, self._rows(run_id), self._dimensions, targets.encoding).path
+
+    def _full(self, run_id: int, targets: ExportTargets) -> Path:
+        from core.ingest.export_xlsx import write_full_xlsx
+
+        run = self._store.run(run_id)
+        sheet = self._store.sheet(run.sheet_id)
+        used = set(sheet.mapping.values())
+        problems = self._store.problems(run.sheet_id)
+        return write_full_xlsx(
+            targets.full,
+            self._rows(run_id),
+            run,
+            self._dimensions,
+            extra_columns=tuple(column for column in sheet.columns if column not in used),
+            problems=problems,
+            skipped=sorted({problem.row for problem in problems if problem.severity is Severity.ERROR and problem.row is not None}),
+            sheet=sheet,
+        ).path
+
+    def _jsonl(self, run_id: int, targets: ExportTargets) -> Path:
+        from core.ingest.export_jsonl import write_jsonl
+
+        return write_jsonl(targets.jsonl, self._rows(run_id), self._store.run(run_id), self._dimensions)[0]
+
+    def _rows(self, run_id: int) -> Iterator[ExportRow]:
+        for row in self._store.export_rows(run_id):
+            yield ExportRow(
+                row.item,
+                row.judgements,
+                row.verdict,
+                tuple((example.external_id, example.similarity) for example in row.examples),
+                row.correction.label if row.correction else None,
+            )
