@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from core.judging.transformers.scoring import PackedScorer, RowScore, free_cached_memory, make_scorer
+from core.judging.transformers.scoring import RowScore, free_cached_memory, make_scorer
 
 if TYPE_CHECKING:
     import torch
@@ -32,26 +32,26 @@ PREFIX_TOKENS = 341
 MEAN_ROW_TOKENS = 547
 LABELS = (16, 17, 18, 19, 20)
 SHAPES: dict[str, dict[str, Any]] = {
-    "qwen2-7b": dict(
-        model_type="qwen2", hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
-        intermediate_size=18944, vocab_size=152064, rope_theta=1e6,
-    ),
-    "gemma2-9b": dict(
-        model_type="gemma2", hidden_size=3584, num_hidden_layers=42, num_attention_heads=16, num_key_value_heads=8, head_dim=256,
-        intermediate_size=14336, vocab_size=256000, query_pre_attn_scalar=256, sliding_window=4096,
-    ),
-    "glm4-9b": dict(
-        model_type="glm", hidden_size=4096, num_hidden_layers=40, num_attention_heads=32, num_key_value_heads=2, head_dim=128,
-        intermediate_size=13696, vocab_size=151552, attention_bias=True, partial_rotary_factor=0.5,
-    ),
-    "internlm2.5-20b": dict(
-        model_type="llama", hidden_size=6144, num_hidden_layers=48, num_attention_heads=48, num_key_value_heads=8,
-        intermediate_size=16384, vocab_size=92544, rope_theta=5e7,
-    ),
-    "qwen2-0.5b": dict(
-        model_type="qwen2", hidden_size=896, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2,
-        intermediate_size=4864, vocab_size=151936, rope_theta=1e6, tie_word_embeddings=True,
-    ),
+    "qwen2-7b": {
+        "model_type": "qwen2", "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+        "intermediate_size": 18944, "vocab_size": 152064, "rope_theta": 1e6,
+    },
+    "gemma2-9b": {
+        "model_type": "gemma2", "hidden_size": 3584, "num_hidden_layers": 42, "num_attention_heads": 16, "num_key_value_heads": 8,
+        "head_dim": 256, "intermediate_size": 14336, "vocab_size": 256000, "query_pre_attn_scalar": 256, "sliding_window": 4096,
+    },
+    "glm4-9b": {
+        "model_type": "glm", "hidden_size": 4096, "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 2,
+        "head_dim": 128, "intermediate_size": 13696, "vocab_size": 151552, "attention_bias": True, "partial_rotary_factor": 0.5,
+    },
+    "internlm2.5-20b": {
+        "model_type": "llama", "hidden_size": 6144, "num_hidden_layers": 48, "num_attention_heads": 48, "num_key_value_heads": 8,
+        "intermediate_size": 16384, "vocab_size": 92544, "rope_theta": 5e7,
+    },
+    "qwen2-0.5b": {
+        "model_type": "qwen2", "hidden_size": 896, "num_hidden_layers": 24, "num_attention_heads": 14, "num_key_value_heads": 2,
+        "intermediate_size": 4864, "vocab_size": 151936, "rope_theta": 1e6, "tie_word_embeddings": True,
+    },
 }  # fmt: skip
 PANEL = ("glm4-9b", "qwen2-7b", "internlm2.5-20b", "gemma2-9b")
 
@@ -108,7 +108,7 @@ def flops_of(model: Any, work: Work) -> float:
     weights = sum(m.in_features * m.out_features for m in layers.modules() if isinstance(m, torch.nn.Linear))
     attention = layers[0].self_attn
     width = model.config.num_attention_heads * attention.head_dim
-    return 2.0 * weights * work.tokens + 4.0 * width * work.pairs * len(layers)
+    return float(2 * weights * work.tokens + 4 * width * work.pairs * len(layers))
 
 
 @contextmanager
@@ -148,18 +148,22 @@ def measure_naive(model: Any, rows: Sequence[tuple[int, ...]]) -> None:
 
     model.set_attn_implementation("sdpa")
     device = next(model.parameters()).device
-    with torch.inference_mode():
-        for name, sample, run in (
-            ("one forward", rows[:40], lambda ids: model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1, list(LABELS)].tolist()),
-            ("generate 8 ", rows[:6], lambda ids: model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, min_new_tokens=8,
-                                                                  do_sample=False, pad_token_id=0)),
-        ):  # fmt: skip
+    generation: dict[str, Any] = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
+
+    def forward(ids: torch.Tensor) -> None:
+        model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1, list(LABELS)].tolist()
+
+    def generate(ids: torch.Tensor) -> None:
+        model.generate(ids, attention_mask=torch.ones_like(ids), **generation)
+
+    for name, sample, run in (("one forward", rows[:40], forward), ("generate 8 ", rows[:6], generate)):
+        with torch.inference_mode():
             batches = [torch.tensor([row], device=device) for row in sample]
             run(batches[0])
             with timed() as seconds:
                 for ids in batches:
                     run(ids)
-            print(f"  one row at a time, {name}: {len(sample) / seconds[0]:6.2f} rows/s", flush=True)
+        print(f"  one row at a time, {name}: {len(sample) / seconds[0]:6.2f} rows/s", flush=True)
 
 
 def drift(reference: Sequence[RowScore], other: Sequence[RowScore]) -> str:
@@ -172,8 +176,8 @@ def drift(reference: Sequence[RowScore], other: Sequence[RowScore]) -> str:
     expected = ((a - b) @ scale).abs()
     same = (a.argmax(-1) == b.argmax(-1)).float().mean()
     return (
-        f"largest label probability moved by {moved.mean():.4f} (mean), {moved.max():.4f} (most); expected score by {expected.mean():.4f} (mean); "
-        f"same label in {100 * same:.1f}%"
+        f"largest label probability moved by {moved.mean():.4f} (mean), {moved.max():.4f} (most); "
+        f"expected score by {expected.mean():.4f} (mean); same label in {100 * same:.1f}%"
     )
 
 
@@ -207,7 +211,41 @@ def run_shapes(options: argparse.Namespace) -> None:
 
 
 def run_sheet(options: argparse.Namespace) -> None:
-    """TODO."""
+    """Judge a real sheet with a real model: from its rows to judgements, without a database."""
+    from collections import Counter
+
+    from core.dimensions import PromptBuilder, load_dimensions
+    from core.ingest import read_sheet
+    from core.judging.transformers import make_transformers_judge
+    from core.ports import JudgeContext
+    from core.retrieval.ngram import NgramEmbedder
+    from core.settings import ASSETS
+    from core.types import Item, JudgeRequest, JudgeSpec
+
+    dimensions = load_dimensions(ASSETS / "dimensions")
+    builder = PromptBuilder(dimensions, ASSETS / "dimensions")
+    sheet = read_sheet(options.sheet, dimensions=dimensions)
+    items = [
+        Item(n, 1, row.position, row.external_id, row.dimension_id, row.prompt, row.text, row.gold, row.content_hash, row.source)
+        for n, row in enumerate(sheet.rows[: options.rows])
+    ]
+    requests = [JudgeRequest(item, dimensions[item.dimension_id], (), builder.render(item, ())) for item in items]
+    settings = {"model": str(options.model), "device": options.device, "token_budget": options.budget}
+    spec = JudgeSpec("model", "model", "transformers", settings)
+    start = time.perf_counter()
+    judge = make_transformers_judge(spec, JudgeContext((), "", dimensions, Path(tempfile.gettempdir()), NgramEmbedder()))
+    loaded = time.perf_counter()
+    list(judge.judge(requests[:8]))
+    warm = time.perf_counter()
+    answers = list(judge.judge(requests))
+    seconds = time.perf_counter() - warm
+    judge.close()
+    tokens = sum(answer.tokens for answer in answers)
+    print(f"loaded in {loaded - start:.1f} s, first 8 rows in {warm - loaded:.1f} s (kernels are compiled then, and kept on disk)")
+    print(f"{len(answers)} rows of {tokens / len(answers):.0f} tokens in {seconds:.1f} s = {len(answers) / seconds:.1f} rows/s")
+    for dimension in dimensions:
+        labels = Counter(a.label for r, a in zip(requests, answers, strict=True) if r.dimension.id == dimension)
+        print(f"  {dimension}: {sorted(labels.items(), key=str)}")
 
 
 def run_load(options: argparse.Namespace) -> None:
@@ -215,7 +253,7 @@ def run_load(options: argparse.Namespace) -> None:
     import torch
 
     from core.judging.transformers.load import load_weights
-    from core.judging.transformers.options import TransformersOptions
+    from core.judging.transformers.options import read_options
 
     total_load = total_judge = 0.0
     for shape in options.shape or PANEL:
@@ -226,7 +264,7 @@ def run_load(options: argparse.Namespace) -> None:
             del model
             free_cached_memory()
             with timed() as loading:
-                model = load_weights(Path(folder), TransformersOptions(model=folder), options.device, torch.bfloat16)
+                model = load_weights(Path(folder), read_options(shape, {"model": folder}), options.device, torch.bfloat16)
         scorer = make_scorer(model, options.budget, True, 0)
         with timed() as judging:
             scorer.score(rows, LABELS)

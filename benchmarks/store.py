@@ -71,17 +71,18 @@ class Report:
         print(f"{name:<56}{count:>9,} in {wall:6.2f} s = {count / wall:>9,.0f}/s   (CPU {cpu:6.2f} s = {count / cpu:>9,.0f}/s)")
 
     def time(self, name: str, work: Callable[[], object]) -> None:
-        """Repeat `work` and print the median and worst milliseconds."""
-        taken = []
+        """Repeat `work` and print the median and worst milliseconds, and the median of this thread's CPU time."""
+        taken, cpu = [], []
         for _ in range(self.repeats):
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.thread_time()
             work()
             taken.append((time.perf_counter() - start) * 1000)
-        self.median(name, taken)
+            cpu.append((time.thread_time() - used) * 1000)
+        self.median(name, taken, f"   (CPU {statistics.median(cpu):6.1f} ms)")
 
-    def median(self, name: str, milliseconds: Sequence[float]) -> None:
+    def median(self, name: str, milliseconds: Sequence[float], more: str = "") -> None:
         """Print the median and the worst of measured times."""
-        print(f"{name:<56}{statistics.median(milliseconds):9.1f} ms   worst {max(milliseconds):7.1f} ms")
+        print(f"{name:<56}{statistics.median(milliseconds):9.1f} ms   worst {max(milliseconds):7.1f} ms{more}")
 
 
 def rows_of(count: int, seed: int, gold: bool = False) -> Iterator[SheetRow]:

@@ -124,8 +124,13 @@ class ExportRow:
     item: Item
     judgements: tuple[Judgement, ...]
     verdict: Verdict | None
-    examples: tuple[ShownExample, ...]
-    correction: Correction | None
+    examples: tuple[ShownExample, ...] = ()
+    correction: Correction | None = None
+
+    @property
+    def corrected(self) -> int | None:
+        """Return the label of the last correction, None where nobody corrected the row."""
+        return None if self.correction is None else self.correction.label
 
     @property
     def label(self) -> int | None:

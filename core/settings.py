@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,9 +33,12 @@ class Settings(BaseSettings):
     batch_size: int = Field(128, ge=1, le=10_000, description="Rows that are judged and committed together.")
     max_upload_mb: int = Field(512, ge=1, description="Largest sheet that is accepted, in MiB.")
     max_rows: int = Field(200_000, ge=1, description="Most rows that a sheet may have.")
+    hub: Literal["huggingface", "modelscope"] = Field("huggingface", description="Where models are fetched from: huggingface or modelscope.")
+    lmdeploy_python: Path = Field(PROJECT_ROOT / ".venv-lmdeploy/bin/python", description="Interpreter that has lmdeploy, for `serve-judge`.")
+    vllm_python: Path = Field(PROJECT_ROOT / ".venv-vllm/bin/python", description="Interpreter that has vLLM, for `serve-judge`.")
     log_level: str = Field("INFO", description="Level of the log: DEBUG, INFO, WARNING or ERROR.")
 
-    @field_validator("home", "dimensions_dir", "panels_dir")
+    @field_validator("home", "dimensions_dir", "panels_dir", "lmdeploy_python", "vllm_python")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
@@ -47,6 +51,10 @@ class Settings(BaseSettings):
     def panel_folders(self) -> tuple[Path, Path]:
         """Return the folders that panel files are read from: the shipped one, then the user's own."""
         return self.panels_dir, self.home / "panels"
+
+    def judge_cache(self) -> Path:
+        """Return the folder of what judges keep: learned states, converted and fetched models."""
+        return self.home / "cache" / "judges"
 
     def resolved_database_url(self) -> str:
         """Return the database URL with the default filled in."""

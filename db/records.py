@@ -103,10 +103,11 @@ def select_items() -> AnySelect:
     return select(*ITEM_COLUMNS).select_from(ItemRecord).join(SheetRecord, SheetRecord.id == ItemRecord.sheet_id)
 
 
-def item_of(row: AnyRow) -> Item:
+def item_of(row: Sequence[Any]) -> Item:
     """Return the item of a row of `ITEM_COLUMNS`."""
-    facts, (source_row, extra, file, worksheet) = tuple(row)[:9], tuple(row)[9:]
-    return Item(*facts, SourceRef(file, worksheet, source_row), extra)
+    item_id, sheet_id, position, external_id, dimension_id, prompt, text, gold, content, source_row, extra, file, worksheet = row
+    source = SourceRef(file, worksheet, source_row)
+    return Item(item_id, sheet_id, position, external_id, dimension_id, prompt, text, gold, content, source, extra)
 
 
 def judgement_of(row: AnyRow) -> Judgement:

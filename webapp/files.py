@@ -29,6 +29,7 @@ EXPORTS: Mapping[str, tuple[str, str]] = {
     "full.xlsx": ("full.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
     "results.jsonl": ("jsonl", "application/x-ndjson"),
 }
+UPLOAD_TYPE = "application/octet-stream"
 ENCODINGS: Mapping[str, str] = {"utf-8-sig": "utf-8", "gb18030": "gb18030"}
 
 
@@ -41,9 +42,12 @@ class Receiver:
     async def receive(self, request: Request, suffix: str, handle: Callable[[Path], str]) -> str:
         """Return what `handle` makes of the body, kept in a file for as long as that takes.
 
-        Raises SheetError for an empty body or one above PINGPAN_MAX_UPLOAD_MB.
+        Raises SheetError for an empty body, one above PINGPAN_MAX_UPLOAD_MB, and one that is not declared as bytes: what
+        another site's page may send without asking is text or a form.
         """
         t_en, t_zh = load_renderer(Language.EN).t, load_renderer(Language.ZH).t
+        if request.headers.get("content-type") != UPLOAD_TYPE:
+            raise SheetError(t_en("judge.upload_kind"), t_zh("judge.upload_kind"))
         limit = self.settings.max_upload_mb
         self.settings.home.mkdir(parents=True, exist_ok=True)
         size = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
 import socket
 import sys
@@ -29,6 +31,12 @@ from webapp.worker import WorkerSupervisor
 WEB = ASSETS / "web"
 STATIC_FILES = {"pingpan.css": "text/css", "pingpan.js": "text/javascript", "icon.svg": "image/svg+xml"}
 COOKIE = "pingpan_language"
+GRADIO_ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    # Gradio's queue sums up every event it remembers after each event, in a pandas frame that nobody looks at.
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**60),
+    "GRADIO_ANALYTICS_MAX_EVENTS": "100",
+}
 
 
 def create_app(workbench: Workbench, settings: Settings) -> FastAPI:
@@ -124,7 +132,7 @@ def _is_page(message: Message) -> bool:
 
 
 def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings) -> None:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.update(GRADIO_ENVIRONMENT)
     import gradio as gr
 
     from webapp.pages.site import build_site, theme
@@ -151,6 +159,7 @@ def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings) -> None
                 run_history=False,
                 ssr_mode=False,
                 show_error=False,
+                max_file_size=settings.max_upload_mb * 2**20,
                 theme=theme(),
                 head=head,
             )
@@ -179,9 +188,12 @@ def serve(settings: Settings) -> None:
                 supervisor.start()
                 _announce(url, settings.open_browser)
 
-    config = uvicorn.Config(create_app(workbench, settings), log_level=settings.log_level.lower(), access_log=False)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s server %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    config = uvicorn.Config(create_app(workbench, settings), log_config=None, log_level="warning", access_log=False)
     try:
-        Server(config).run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
+            Server(config).run(sockets=[listener])
     finally:
         supervisor.stop()
         listener.close()

@@ -42,7 +42,8 @@ class Worker:
     """Claims runs and executes them, one at a time, until it is told to shut down.
 
     `execute` works on a claimed run and leaves it in its state. What it raises is the run's end (FAILED, with the
-    message), but for StoreError: then the database is away, the run stays claimed and is tried again.
+    message), but for StoreError: then the database is away, the run stays claimed and is tried again. `when_idle` is
+    called at every look into the queue that finds nothing.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Worker:
         parent: str = "",
         poll_seconds: float = POLL_SECONDS,
         stale_after: timedelta = STALE_AFTER,
+        when_idle: Callable[[], object] = lambda: None,
     ) -> None:
         self._store = store
+        self._when_idle = when_idle
         self._execute = execute
         self._parent = parent
         self._poll_seconds = poll_seconds
@@ -77,6 +80,8 @@ class Worker:
             while not self._shutdown.is_set():
                 try:
                     idle = not self._work_once()
+                    if idle:
+                        self._when_idle()
                     failures = 0
                 except StoreError as error:
                     failures += 1
@@ -226,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from db.engine import make_engine
     from db.migrate import upgrade
     from db.store import SqlStore
+    from webapp.services.revival import PausedRuns
 
     parser = argparse.ArgumentParser(prog="python -m webapp.worker", description=__doc__)
     parser.add_argument("--parent", default="", help="Identity of the process without which the worker ends.")
@@ -238,7 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoreError as error:
         logger.error("%s", error)
         return 1
-    worker = Worker(SqlStore(engine), _executor(settings), parent=options.parent)
+    store = SqlStore(engine)
+    worker = Worker(store, _executor(settings), parent=options.parent, when_idle=PausedRuns(store).revive)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         worker.shut_down()

@@ -33,6 +33,8 @@
   };
   pingpan.set = (name, value) => visit(withParameter(name, String(value ?? ""), { keepPage: true }));
 
+  pingpan.busy = (busy) => $("#judge-start")?.classList.toggle("busy", busy);
+
   function markSwitch() {
     const link = $("a[data-switch]");
     if (link) link.href = `/${link.dataset.switch}/` + location.pathname.split("/").slice(2).join("/") + location.search;
@@ -70,6 +72,7 @@
     typing = setTimeout(() => visit(withParameter(field.dataset.param, field.value.trim()), true), 350);
   });
   document.addEventListener("compositionend", (event) => event.target.dispatchEvent(new InputEvent("input", { bubbles: true })));
+  addEventListener("pageshow", () => pingpan.busy(false)); // the browser may keep the page as it was left
   addEventListener("popstate", () => { markSwitch(); pingpan.go(); });
 
   // -- files
@@ -137,7 +140,7 @@
   });
 
   // -- after the server drew something anew
-  let shownItem = "";
+  let shownItem = "", drawnQuery = "", toldAt = "";
   function settle() {
     const header = $("header.top");
     if (header) {
@@ -145,6 +148,17 @@
       const name = $(".sub h1")?.textContent;
       const title = (name ? `${name} · ` : "") + header.dataset.title;
       if (document.title !== title) document.title = title;
+    }
+    // An answer to an older URL may overtake the newest one: what is drawn says which URL it is for.
+    const drawn = $(".list")?.dataset.query;
+    if (drawn !== undefined && drawn !== drawnQuery) {
+      drawnQuery = drawn;
+      if (drawn !== location.search) pingpan.go();
+    }
+    const told = $("#run-notice .notice.info");
+    if (told && told.dataset.at !== toldAt) {
+      toldAt = told.dataset.at;
+      setTimeout(() => { const now = $("#run-notice .notice.info"); if (now?.dataset.at === toldAt) now.hidden = true; }, 8000);
     }
     const detail = $(".detail");
     const item = detail?.dataset.item || "";
@@ -161,5 +175,5 @@
   }
   let settling = 0;
   new MutationObserver(() => { cancelAnimationFrame(settling); settling = requestAnimationFrame(settle); })
-    .observe(document.documentElement, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-item", "data-title", "title"] });
+    .observe(document.documentElement, { childList: true, subtree: true, attributes: true, attributeFilter: ["data-item", "data-query", "data-at", "data-title", "title"] });
 })();

@@ -156,58 +156,48 @@ def _model_fault(label: str, location: Sequence[int | str], kind: str, message: 
 
 def _sense_faults(label: str, model: DimensionFile) -> list[Fault]:
     """Return what is wrong although every key has the right form."""
-    faults: list[Fault] = []
-    labels = list(model.labels)
-    if not IDENTIFIER.fullmatch(model.id):
-        faults.append(
-            Fault(
-                label,
-                "id",
-                f"{model.id!r} must be lower-case letters, digits, - or _, beginning with a letter, at most 40.",
-                f"{model.id!r} 只能由小写字母、数字、- 和 _ 组成，以字母开头，最长 40 个字符。",
-            )
-        )
-    if labels != sorted(set(labels)):
-        faults.append(Fault(label, "labels", f"{labels} must rise and name each label once.", f"{labels} 必须从小到大排列且不重复。"))
+    labels, empty, template = list(model.labels), model.empty_text_label, model.prompt.file
     missing = [value for value in labels if value not in model.levels]
     surplus = [value for value in model.levels if value not in labels]
-    if missing:
-        faults.append(
-            Fault(
-                label,
-                "levels",
-                f"has no text for label {missing}; describe every label.",
-                f"缺少标签 {missing} 的说明，请为每个标签写说明。",
-            )
-        )
-    if surplus:
-        faults.append(
-            Fault(
-                label,
-                "levels",
-                f"describes {surplus}, which `labels` does not have; remove or add it.",
-                f"说明了 labels 中没有的 {surplus}，请删除或补进 labels。",
-            )
-        )
-    if model.empty_text_label is not None and model.empty_text_label not in labels:
-        faults.append(
-            Fault(
-                label,
-                "empty_text_label",
-                f"{model.empty_text_label} is none of {labels}; choose one of them or remove the key.",
-                f"{model.empty_text_label} 不在 {labels} 之中，请选用其一或删除此键。",
-            )
-        )
-    if not TEMPLATE_STEM.fullmatch(model.prompt.file):
-        faults.append(
-            Fault(
-                label,
-                "prompt.file",
-                f"{model.prompt.file!r} must be letters, digits, - or _ (no folder, no ending).",
-                f"{model.prompt.file!r} 只能由字母、数字、- 和 _ 组成（不含目录和扩展名）。",
-            )
-        )
-    return faults
+    checks = (
+        (
+            IDENTIFIER.fullmatch(model.id) is None,
+            "id",
+            f"{model.id!r} must be lower-case letters, digits, - or _, beginning with a letter, at most 40.",
+            f"{model.id!r} 只能由小写字母、数字、- 和 _ 组成，以字母开头，最长 40 个字符。",
+        ),
+        (
+            labels != sorted(set(labels)),
+            "labels",
+            f"{labels} must rise and name each label once.",
+            f"{labels} 必须从小到大排列且不重复。",
+        ),
+        (
+            bool(missing),
+            "levels",
+            f"has no text for label {missing}; describe every label.",
+            f"缺少标签 {missing} 的说明，请为每个标签写说明。",
+        ),
+        (
+            bool(surplus),
+            "levels",
+            f"describes {surplus}, which `labels` does not have; remove or add it.",
+            f"说明了 labels 中没有的 {surplus}，请删除或补进 labels。",
+        ),
+        (
+            empty is not None and empty not in labels,
+            "empty_text_label",
+            f"{empty} is none of {labels}; choose one of them or remove the key.",
+            f"{empty} 不在 {labels} 之中，请选用其一或删除此键。",
+        ),
+        (
+            TEMPLATE_STEM.fullmatch(template) is None,
+            "prompt.file",
+            f"{template!r} must be letters, digits, - or _ (no folder, no ending).",
+            f"{template!r} 只能由字母、数字、- 和 _ 组成（不含目录和扩展名）。",
+        ),
+    )
+    return [Fault(label, key, en, zh) for wrong, key, en, zh in checks if wrong]
 
 
 def same_word(word: str) -> str:

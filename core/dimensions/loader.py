@@ -48,7 +48,7 @@ def _folder_faults(folder: Path) -> list[Fault]:
             str(folder),
             "",
             "is no folder; correct PINGPAN_DIMENSIONS_DIR, or create it.",
-            "不是目录，请改正 PINGPAN_DIMENSIONS_DIR 或 PINGPAN_EXTRA_DIMENSIONS_DIR，或创建该目录。",
+            "不是目录，请改正 PINGPAN_DIMENSIONS_DIR 或创建该目录。",
         )
     ]
 

@@ -185,7 +185,7 @@ class PromptBuilder:
             return _Prepared(dimension, template, _block(template, "system", {"dimension": dimension}))
         except (TemplateError, SecurityError, KeyError) as error:
             raise DimensionError(
-                f"The prompt {dimension.prompt_version} of dimension {dimension.id} cannot be used ({error}); mend the template in prompts/.",
+                f"The prompt {dimension.prompt_version} of dimension {dimension.id} cannot be used ({error}); mend it in prompts/.",
                 zh=f"维度 {dimension.id} 的提示词 {dimension.prompt_version} 无法使用（{error}），请修正 prompts/ 中的模板。",
             ) from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.ingest.columns import HEADER_ALIASES
-from core.ingest.export import ExportRow, ExportSummary
+from core.ingest.export import ExportSummary
 from core.ingest.export_csv import RESULT_COLUMNS, RESULT_ENCODINGS, write_result_csv
 from core.ingest.export_jsonl import write_jsonl
 from core.ingest.export_xlsx import write_full_xlsx
@@ -16,7 +16,6 @@ __all__ = [
     "RESULT_COLUMNS",
     "RESULT_ENCODINGS",
     "Code",
-    "ExportRow",
     "ExportSummary",
     "Limits",
     "ParsedSheet",

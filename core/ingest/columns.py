@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from core.ingest.cells import cell_text, clean_text
 from core.ingest.model import CellValue, RawRow, SheetField
 from core.ingest.problems import Code, Words, problem
 from core.types import RowProblem, Severity
@@ -39,6 +40,7 @@ HEADER_ALIASES: Mapping[SheetField, tuple[str, ...]] = MappingProxyType({
 
 NEEDED_FIELDS = (SheetField.ID, SheetField.DIMENSION, SheetField.TEXT)
 HEADER_SEARCH_ROWS = 20
+_LONGEST_NAME = 80
 
 _IGNORED = re.compile(r"[\s_\-*:：.·\u200b-\u200f\u2060\ufeff]+")
 _REMARK = re.compile(r"[(\[【].*[)\]】]$")
@@ -62,11 +64,12 @@ def known_field(header: str) -> tuple[SheetField, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a table: `names` (unique), the 0-based index of each field, and of each extra column."""
+    """The columns of a table: `names` (unique), the 0-based index of each field, of each extra and of each unnamed column."""
 
     names: tuple[str, ...]
     index: Mapping[SheetField, int]
     extra: tuple[int, ...]
+    unnamed: frozenset[int]
     problems: tuple[RowProblem, ...]
 
     @property
@@ -81,23 +84,26 @@ class Columns:
 
 
 def header_position(rows: Sequence[RawRow], mapping: Mapping[str, str] | None) -> int | None:
-    """Return which of the first rows is the header: the one with most known names (2 at least), else the first that is not empty."""
+    """Return which of the first rows is the header: the first that is not empty, unless a later one has far more known names."""
     wanted = {normalise(header) for header in (mapping or {}).values()}
-    best, best_count, first = None, 1, None
-    for position, row in enumerate(rows[:HEADER_SEARCH_ROWS]):
-        cells = [cell for cell in row.cells if isinstance(cell, str) and cell.strip()]
-        if first is None and any(str(cell).strip() for cell in row.cells):
-            first = position
-        fields = {known_field(cell) for cell in cells if len(cell) <= 80} - {None}
-        count = len({found[0] for found in fields if found} | {normalise(cell) for cell in cells if normalise(cell) in wanted})
-        if count > best_count:
-            best, best_count = position, count
-    return best if best is not None else first
+    first = next((position for position, row in enumerate(rows) if any(cell_text(cell).strip() for cell in row.cells)), None)
+    if first is None:
+        return None
+    counts = [_names_known(row, wanted) for row in rows[:HEADER_SEARCH_ROWS]]
+    best = max(range(len(counts)), key=lambda position: (counts[position], -position))
+    return best if counts[best] >= counts[first] + 2 else first
+
+
+def _names_known(row: RawRow, wanted: set[str]) -> int:
+    """Return how many fields a row's cells name, by known names or by the user's."""
+    cells = [cell for cell in row.cells if isinstance(cell, str) and 0 < len(cell) <= _LONGEST_NAME]
+    fields = {found[0] for found in map(known_field, cells) if found is not None}
+    return len(fields | {normalise(cell) for cell in cells if normalise(cell) in wanted})
 
 
 def resolve_columns(header: Sequence[CellValue], mapping: Mapping[str, str] | None, *, require_labels: bool) -> Columns:
     """Return which column is which field, by the user's mapping first and by known names after it."""
-    names, duplicates = _unique_names([str(cell).strip().lstrip("\ufeff").strip() for cell in header])
+    names, duplicates = _unique_names([clean_text(cell_text(cell)).text.strip("\ufeff \t\r\n\u3000") for cell in header])
     problems: list[RowProblem] = []
     index = _by_mapping(names, duplicates, mapping or {}, problems)
     _by_alias(names, duplicates, index, problems)
@@ -110,25 +116,36 @@ def resolve_columns(header: Sequence[CellValue], mapping: Mapping[str, str] | No
                 Code.MISSING_COLUMN, column=aliases[0], header=_listed(n for n in names if n) or "—", aliases=", ".join(aliases)))
     used = set(index.values())
     extra = tuple(i for i, name in enumerate(names) if i not in used)
-    return Columns(tuple(name or unnamed(i) for i, name in enumerate(names)), index, extra, tuple(problems))
+    named = _with_names(names)
+    return Columns(named, index, extra, frozenset(i for i, name in enumerate(names) if not name), tuple(problems))
 
 
-def unnamed(index: int) -> str:
-    """Return the name of a column that has none; `index` is 0-based."""
-    return f"column_{index + 1}"
+def _with_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names, with one such as column_5 for each that is empty."""
+    taken = set(names)
+    return tuple(name or _free(f"column_{index + 1}", taken) for index, name in enumerate(names))
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return `name`, with a number behind it where it is taken, and take it."""
+    number, free = 2, name
+    while free in taken:
+        number, free = number + 1, f"{name} ({number})"
+    taken.add(free)
+    return free
 
 
 def _unique_names(names: Sequence[str]) -> tuple[list[str], dict[str, list[int]]]:
     """Return the names with a number behind each repeated one, and where each doubled name stands."""
     counts = Counter(name for name in names if name)
+    taken = set(names)
     places: dict[str, list[int]] = {}
     unique = []
     for index, name in enumerate(names):
+        first = name not in places
         if counts[name] > 1:
             places.setdefault(name, []).append(index)
-            unique.append(name if len(places[name]) == 1 else f"{name} ({len(places[name])})")
-        else:
-            unique.append(name)
+        unique.append(name if first else _free(name, taken))
     return unique, places
 
 

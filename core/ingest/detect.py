@@ -21,6 +21,9 @@ _FOREIGN = (
     (b"Rar!", "RAR"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "Parquet"),
     (b"SQLite format 3", "SQLite"), (b"\x7fELF", "ELF"), (b"MZ", "EXE"),
 )
+_SEPARATORS = b'\t\n\r,;{"'
+# What most characters of any readable table are: ASCII, other alphabets, Chinese and Japanese with their punctuation.
+_ORDINARY = re.compile("[\t\n\r -~\u00a0-\u06ff\u2010-\u2030\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]")
 _CHUNK = 1 << 20
 _SAMPLE = 1 << 18
 _TEXT_FORMATS = {SheetFormat.CSV, SheetFormat.TSV, SheetFormat.JSONL, SheetFormat.JSON}
@@ -49,9 +52,7 @@ def detect(path: Path, name: str, limits: Limits) -> Detected:
 
     Raises SheetError for a file that is missing, empty, too big, encrypted, truncated, or no table at all.
     """
-    size = _checked_size(path, name, limits)
-    with path.open("rb") as file:
-        head = file.read(_SAMPLE)
+    size, head = _checked_size(path, name, limits)
     if head.startswith(_ZIP):
         found = Detected(_zip_format(path, name))
     elif head.startswith(_OLE2):
@@ -66,14 +67,17 @@ def detect(path: Path, name: str, limits: Limits) -> Detected:
     return found
 
 
-def _checked_size(path: Path, name: str, limits: Limits) -> int:
+def _checked_size(path: Path, name: str, limits: Limits) -> tuple[int, bytes]:
+    """Return the file's size and its first bytes."""
     try:
+        if path.is_dir():
+            raise SheetError(f"{name} is a folder: name one file.", zh=f"{name} 是文件夹：请指定一个文件。")
         size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_SAMPLE)
     except OSError as error:
         raise SheetError(f"{name} cannot be opened ({error.strerror}): check the path and its permissions.",
                          zh=f"无法打开 {name}（{error.strerror}）：请检查路径和权限。") from error
-    if path.is_dir():
-        raise SheetError(f"{name} is a folder: name one file.", zh=f"{name} 是文件夹：请指定一个文件。")
     if size == 0:
         raise SheetError(f"{name} is empty (0 bytes): it may not have been saved or uploaded completely. Save it again.",
                          zh=f"{name} 是空文件（0 字节）：可能没有保存或上传完整。请重新保存后再导入。")
@@ -82,7 +86,7 @@ def _checked_size(path: Path, name: str, limits: Limits) -> int:
         raise SheetError(
             f"{name} has {have:,.1f} MiB; at most {most:,.1f} MiB are accepted. Split it, or raise PINGPAN_MAX_UPLOAD_MB.",
             zh=f"{name} 有 {have:,.1f} MiB，最多接受 {most:,.1f} MiB。请拆分文件，或调大 PINGPAN_MAX_UPLOAD_MB。")
-    return size
+    return size, head
 
 
 def _zip_format(path: Path, name: str) -> SheetFormat:
@@ -163,13 +167,13 @@ def _encoding(path: Path, name: str, head: bytes) -> tuple[str, bool, tuple[RowP
     for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if head.startswith(mark):
             return encoding, _first_bad_byte(path, encoding) is not None, ()
-    wide = _utf16_without_mark(head)
+    wide = _utf16_without_mark(path, head)
     if wide:
         return wide, _first_bad_byte(path, wide) is not None, ()
     bad = _first_bad_byte(path, "utf-8")
     if bad is None:
         return "utf-8", False, ()
-    if _first_bad_byte(path, "gb18030") is None and (_reads_as_chinese(head) or _names_columns(head)):
+    if _first_bad_byte(path, "gb18030") is None and (_reads_as_chinese(head) or _names_in_chinese(head)):
         return "gb18030", False, ()
     if _mostly(path, "utf-8"):
         return "utf-8", True, ()
@@ -183,16 +187,21 @@ def _encoding(path: Path, name: str, head: bytes) -> tuple[str, bool, tuple[RowP
         "CSV UTF-8.", zh=f"{name} 不是 UTF-8、UTF-16 或 GB18030 文本（第 {bad + 1:,} 个字节都不符合）。请用生成它的程序另存为 CSV UTF-8。")
 
 
-def _utf16_without_mark(head: bytes) -> str:
-    """Return utf-16-le or utf-16-be where line breaks and commas are seen only as two bytes, else an empty string."""
-    if len(head) < 4 or b"\0" not in head:
+def _utf16_without_mark(path: Path, head: bytes) -> str:
+    """Return utf-16-le or utf-16-be where line breaks and commas are seen as two bytes and the text reads as text, else ""."""
+    zeros = head.count(0)
+    if len(head) < 4 or not zeros:
         return ""
     even, odd = head[0::2], head[1::2]
-    little = sum(odd[i] == 0 for i, byte in enumerate(even[: len(odd)]) if byte in b"\t\n\r,{\"")
-    big = sum(even[i] == 0 for i, byte in enumerate(odd[: len(even)]) if byte in b"\t\n\r,{\"")
-    if max(little, big) == 0:
+    little = sum(odd[i] == 0 for i, byte in enumerate(even[: len(odd)]) if byte in _SEPARATORS)
+    big = sum(even[i] == 0 for i, byte in enumerate(odd[: len(even)]) if byte in _SEPARATORS)
+    encoding = "utf-16-le" if little >= big else "utf-16-be"
+    text = head[: len(head) // 2 * 2].decode(encoding, errors="replace")
+    readable = len(_ORDINARY.findall(text)) * 4 >= len(text) * 3 or _names_columns(text)
+    if not max(little, big) or not readable:
         return ""
-    return "utf-16-le" if little >= big else "utf-16-be"
+    # Text in UTF-8 may hold a stray zero byte; text in UTF-16 that is UTF-8 too is plain ASCII, half of it zeros.
+    return encoding if zeros * 4 > len(head) or _first_bad_byte(path, "utf-8") is not None else ""
 
 
 def _first_bad_byte(path: Path, encoding: str) -> int | None:
@@ -238,8 +247,14 @@ def _reads_as_chinese(head: bytes) -> bool:
     return common * 10 >= len(wide) * 7
 
 
-def _names_columns(head: bytes) -> bool:
-    """Return whether the first line, read as GB18030, names a column in Chinese; no other encoding does so by chance."""
+def _names_columns(text: str) -> bool:
+    """Return whether the first line names a column in Chinese, or two in any language: no wrong encoding does so by chance."""
+    names = [cell for cell in re.split(r'[,;\t|"]', text.split("\n", 1)[0]) if known_field(cell)]
+    return len(names) > 1 or not "".join(names).isascii()
+
+
+def _names_in_chinese(head: bytes) -> bool:
+    """Return whether the first line, read as GB18030, names a column in Chinese."""
     line = head.split(b"\n", 1)[0].decode("gb18030", errors="ignore")
     return any(not cell.isascii() and known_field(cell) for cell in re.split(r'[,;\t|"]', line))
 

@@ -10,33 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ExportError
-from core.types import Dimension, Item, Judgement, Verdict
+from core.types import Dimension
 
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _SURROGATE = re.compile("[\ud800-\udfff\ufffe\uffff]")
-
-
-@dataclass(frozen=True, slots=True)
-class ExportRow:
-    """One judged row as it goes out.
-
-    `judgements` are in any order, `examples` are (external id, similarity) as they were shown, `corrected` is a
-    person's label, which stands above the verdict.
-    """
-
-    item: Item
-    judgements: tuple[Judgement, ...]
-    verdict: Verdict | None
-    examples: tuple[tuple[str, float], ...] = ()
-    corrected: int | None = None
-
-    @property
-    def label(self) -> int | None:
-        """Return the current label: the correction, else the verdict's, else None."""
-        if self.corrected is not None:
-            return self.corrected
-        return self.verdict.decision.label if self.verdict is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from core.ingest.export import ExportRow, dimension_name
+from core.ingest.export import dimension_name
 from core.ingest.xlsx_writer import Value
+from core.queries import ExportRow
 from core.types import Dimension, Judgement, JudgementStatus, JudgeSpec, Outcome, Run
 
 Answers = Mapping[str, Judgement]
@@ -77,8 +79,9 @@ _STATUSES: Mapping[JudgementStatus, tuple[str, str]] = {
 def full_columns(context: RowContext, extra_columns: Sequence[str]) -> list[FullColumn]:
     """Return every column of the results' worksheet: the fixed ones, six per judge, and the sheet's own extra columns."""
     columns = [*_item_columns(context), *_verdict_columns(context)]
+    names = Counter(judge.name for judge in context.run.panel.judges)
     for judge in context.run.panel.judges:
-        columns.extend(_judge_columns(judge, context))
+        columns.extend(_judge_columns(judge, judge.name if names[judge.name] == 1 else f"{judge.name} ({judge.id})", context))
     taken = {column.title for column in columns}
     for name in extra_columns:
         title = name if name not in taken else f"{name} *"
@@ -116,7 +119,7 @@ def _verdict_columns(context: RowContext) -> list[FullColumn]:
         FullColumn(next(title), 16, lambda row, _: row.verdict.decision.reason if row.verdict else ""),
         FullColumn(next(title), 10, lambda row, _: _number(row.verdict.decision.disagreement) if row.verdict else None),
         FullColumn(next(title), 16, lambda row, _: row.verdict.aggregator if row.verdict else ""),
-        FullColumn(next(title), 40, lambda row, _: ", ".join(f"{name} ({similarity:.3f})" for name, similarity in row.examples)),
+        FullColumn(next(title), 40, lambda row, _: ", ".join(f"{shown.external_id} ({shown.similarity:.3f})" for shown in row.examples)),
         FullColumn(next(title), 40, lambda *_: "", lambda bad: bad.reason),
     ]
 
@@ -129,8 +132,8 @@ def _row_status(row: ExportRow, context: RowContext) -> str:
     return context.say("已评判", "judged")
 
 
-def _judge_columns(judge: JudgeSpec, context: RowContext) -> list[FullColumn]:
-    title = iter(f"{judge.name} {context.say(*pair)}" for pair in JUDGE_TITLES)
+def _judge_columns(judge: JudgeSpec, name: str, context: RowContext) -> list[FullColumn]:
+    title = iter(f"{name} {context.say(*pair)}" for pair in JUDGE_TITLES)
 
     def of(pick: Callable[[Judgement], Value]) -> Callable[[ExportRow, Answers], Value]:
         def value(_: ExportRow, answers: Answers) -> Value:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from core.errors import ExportError
-from core.ingest.export import ExportRow, ExportSummary, dimension_name, guarded, whole_file, writable
+from core.ingest.export import ExportSummary, dimension_name, guarded, whole_file, writable
+from core.queries import ExportRow
 from core.types import Dimension
 
 RESULT_COLUMNS = ("数据编号", "评判维度", "预测分数")

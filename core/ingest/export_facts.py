@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 
 import xlsxwriter
 
-from core.ingest.export import ExportRow, dimension_name
+from core.ingest.export import dimension_name
 from core.ingest.export_columns import RowContext
+from core.queries import ExportRow
 from core.types import Outcome, Sheet
 
 Fact = tuple[str, str | int | float]

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from core.ingest.export import ExportRow, dimension_name, whole_file, writable
+from core.ingest.export import dimension_name, whole_file, writable
+from core.queries import ExportRow
 from core.types import Dimension, Judgement, Run
 
 _UNSAFE = re.compile(r"[^\w.\-]+")
@@ -78,7 +79,7 @@ def _combined(row: ExportRow, run: Run, dimensions: Mapping[str, Dimension]) -> 
             "aggregator": verdict.aggregator,
         },
         "judgements": [_answer(judgement) for judgement in in_panel_order(row, run)],
-        "examples": [{"id": example, "similarity": round(similarity, 6)} for example, similarity in row.examples],
+        "examples": [{"id": shown.external_id, "label": shown.label, "similarity": round(shown.similarity, 6)} for shown in row.examples],
         "extra": dict(item.extra), "sheet": item.source.file, "worksheet": item.source.worksheet, "run": run.id,
     }
 

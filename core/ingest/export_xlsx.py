@@ -9,10 +9,11 @@ import xlsxwriter
 from xlsxwriter.exceptions import XlsxWriterException
 
 from core.errors import ExportError
-from core.ingest.export import ExportRow, ExportSummary, unwritable, whole_file
+from core.ingest.export import ExportSummary, unwritable, whole_file
 from core.ingest.export_columns import FullColumn, RowContext, SkippedRow, full_columns
 from core.ingest.export_facts import Tally, run_facts
 from core.ingest.xlsx_writer import SheetWriter, Styles
+from core.queries import ExportRow
 from core.types import Dimension, RowProblem, Run, Severity, Sheet
 
 WORKSHEETS = {"zh": ("结果", "问题与跳过", "运行"), "en": ("Results", "Problems and skipped", "Run")}

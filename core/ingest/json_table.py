@@ -11,14 +11,25 @@ from core.ingest.detect import Detected
 from core.ingest.model import CellValue, Limits, RawRow, RawTable, SheetFormat
 from core.ingest.problems import Code, Words, problem
 
-_NAMES: Mapping[type, Words] = {
-    list: Words("列表", "a list"), str: Words("文字", "a string"), bool: Words("真假值", "a boolean"), int: Words("数字", "a number"),
-    float: Words("数字", "a number"), type(None): Words(" null", "null"),
-}
-
 
 class _Object(list[tuple[str, object]]):
     """A JSON object as its pairs, so that a key that stands twice is seen."""
+
+
+class _Number(str):
+    """A JSON number as the file writes it, so that no digit of an id is lost."""
+
+    __slots__ = ()
+
+
+_NAMES: Mapping[type, Words] = {
+    list: Words("列表", "a list"), str: Words("文字", "a string"), bool: Words("真假值", "a boolean"), _Number: Words("数字", "a number"),
+    type(None): Words(" null", "null"),
+}
+
+
+def _loads(content: str) -> object:
+    return json.loads(content, object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=lambda _: None)
 
 
 def read_jsonl(path: Path, detected: Detected, limits: Limits) -> RawTable:
@@ -37,7 +48,7 @@ def read_jsonl(path: Path, detected: Detected, limits: Limits) -> RawTable:
 
 def _line(number: int, content: str, table: _Columns) -> RawRow:
     try:
-        value = json.loads(content, object_pairs_hook=_Object)
+        value = _loads(content)
     except json.JSONDecodeError as error:
         fault = problem(Code.BAD_JSON_LINE, row=number, value=content[max(0, error.pos - 20):error.pos + 20],
                         position=error.pos + 1, reason=error.msg)
@@ -55,7 +66,7 @@ def read_json(path: Path, name: str, detected: Detected) -> RawTable:
     """
     try:
         content = path.read_text(encoding=detected.encoding, errors="replace" if detected.lossy else "strict")
-        value = json.loads(content.lstrip("\ufeff"), object_pairs_hook=_Object)
+        value = _loads(content.lstrip("\ufeff"))
     except json.JSONDecodeError as error:
         raise SheetError(
             f"{name} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}). Correct it there; it may be truncated.",
@@ -111,17 +122,21 @@ class _Columns:
 
 
 def _cell(value: object) -> CellValue:
-    if value is None or value != value:  # NaN is how some programs write a missing number
+    if value is None:
         return ""
-    if isinstance(value, str | int | float):
+    if isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str(value)
     return json.dumps(_plain(value), ensure_ascii=False)
 
 
 def _plain(value: object) -> object:
-    """Return nested pairs as dictionaries again."""
+    """Return nested pairs as dictionaries again, and numbers as numbers."""
     if isinstance(value, _Object):
         return {key: _plain(item) for key, item in value}
+    if isinstance(value, _Number):
+        return int(value) if value.lstrip("-").isdigit() and len(value) < 4000 else float(value)
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 

@@ -17,7 +17,7 @@ from core.ingest.cells import (
     label_number,
     whole_number,
 )
-from core.ingest.columns import HEADER_ALIASES, Columns, normalise, unnamed
+from core.ingest.columns import HEADER_ALIASES, Columns, normalise
 from core.ingest.merges import MergedCells
 from core.ingest.model import CellMark, CellValue, MarkKind, RawRow, RawTable, SheetField
 from core.ingest.problems import Code, Words, problem
@@ -118,7 +118,6 @@ class RowChecker:
 
     def _checked(self, draft: _Draft, position: int, marks: Mapping[int, CellMark]) -> SheetRow | None:
         self._shape(draft)
-        self._identity(draft)
         self._merged.apply(draft.number, draft.cells, lambda code, column, **facts: self._tell(draft, code, column, **facts))
         if marks:
             self._marks(draft, marks)
@@ -162,27 +161,23 @@ class RowChecker:
 
     # -- the row's shape
     def _shape(self, draft: _Draft) -> None:
-        width, cells = len(self._columns.names), draft.cells
-        if len(cells) < width:
-            if not self._table.dense:
-                self._tell(draft, Code.SHORT_ROW, None, count=len(cells), expected=width)
-            cells.extend([""] * (width - len(cells)))
-        elif len(cells) > width:
-            surplus = [cell_text(cell) for cell in cells[width:] if not is_blank(cell)]
-            if surplus:
-                self._tell(draft, Code.RAGGED_ROW, None, value=" | ".join(surplus), count=len(cells), expected=width)
-            del cells[width:]
+        """Give the row as many cells as the header has, read its id, and only then tell of the difference."""
+        width, count = len(self._columns.names), len(draft.cells)
+        surplus = [cell_text(cell) for cell in draft.cells[width:] if not is_blank(cell)]
+        if count != width:
+            draft.cells[:] = [*draft.cells[:width], *[""] * (width - count)]
+        self._identity(draft)
+        if surplus:
+            self._tell(draft, Code.RAGGED_ROW, None, value=" | ".join(surplus), count=count, expected=width)
+        elif count < width and not self._table.dense:
+            self._tell(draft, Code.SHORT_ROW, None, count=count, expected=width)
 
     def _identity(self, draft: _Draft) -> None:
         """Read the id before anything else, so that every problem of the row can name it."""
         value = self._value(draft, SheetField.ID)
         draft.external_id = invisible_characters(clean_text(cell_text(value)).text.strip())[0]
-        if isinstance(value, str | float) and not self._is_cell_number(value):
+        if isinstance(value, str):
             draft.external_id = whole_number(draft.external_id) or draft.external_id
-
-    def _is_cell_number(self, value: CellValue) -> bool:
-        """Return whether the value is a number of a worksheet, where 17.0 is only how 17 is stored."""
-        return self._table.dense and isinstance(value, float)
 
     def _marks(self, draft: _Draft, marks: Mapping[int, CellMark]) -> None:
         fields = set(self._columns.index.values())
@@ -228,11 +223,9 @@ class RowChecker:
             self._tell(draft, Code.DATE_CELL, SheetField.ID, value=text)
         elif digits_lost(value):
             self._tell(draft, Code.ID_DIGITS_LOST, SheetField.ID, value=text)
-        elif self._is_cell_number(value):
+        elif isinstance(value, float):
             self._numeric_ids.count += 1
             self._numeric_ids.first = self._numeric_ids.first or draft.number
-        elif isinstance(value, float) and value.is_integer():
-            self._tell(draft, Code.NUMBER_BECAME_DECIMAL, SheetField.ID, value=repr(value), read=draft.external_id)
         elif text != draft.external_id:
             self._tell(draft, Code.NUMBER_BECAME_DECIMAL, SheetField.ID, value=text, read=draft.external_id)
 
@@ -301,6 +294,13 @@ class RowChecker:
     def _cleaned(self, draft: _Draft, which: SheetField) -> str:
         """Return the field's text without what must not be in it, and tell what was found."""
         raw = cell_text(self._value(draft, which))
+        text = self._clean(draft, which, raw)
+        units = at_cell_limit(raw) if self._table.dense else 0
+        if units:
+            self._tell(draft, Code.CELL_LIMIT, which, count=units)
+        return text
+
+    def _clean(self, draft: _Draft, which: SheetField | int, raw: str) -> str:
         clean = clean_text(raw)
         if clean.control:
             self._tell(draft, Code.CONTROL_CHARACTERS, which, value=clean.control)
@@ -308,10 +308,6 @@ class RowChecker:
             self._tell(draft, Code.LONE_SURROGATE, which, value=clean.surrogates)
         if clean.garbled and not self._lossy:
             self._tell(draft, Code.MOJIBAKE, which, value=clean.garbled)
-        if self._table.dense:
-            units = at_cell_limit(raw)
-            if units:
-                self._tell(draft, Code.CELL_LIMIT, which, count=units)
         return clean.text
 
     # -- beyond the fields
@@ -322,8 +318,8 @@ class RowChecker:
             if cell == "":
                 continue
             name = self._columns.names[index]
-            extra[name] = clean_text(cell_text(cell)).text
-            if name == unnamed(index) and index not in self.filled_unnamed:
+            extra[name] = self._clean(draft, index, cell_text(cell))
+            if index in self._columns.unnamed and index not in self.filled_unnamed:
                 self.filled_unnamed.add(index)
                 self.problems.append(problem(Code.UNNAMED_COLUMN, column=name, number=index + 1, first=draft.number))
         return extra or NO_EXTRA

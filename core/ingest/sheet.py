@@ -40,14 +40,14 @@ def read_sheet(
     file = _File(shown, digest, size)
     if header.columns is None or header.columns.fatal:
         return _unreadable(file, table, header, limits)
-    _check_width(sum(map(bool, header.written)), shown, limits)
+    _check_width(len(header.columns.names) - len(header.columns.unnamed), shown, limits)
     checker = RowChecker(shown, table, header.columns, dimensions, require_labels=require_labels, lossy=detected.lossy)
     rows = tuple(_checked(checker, header.rows, shown, limits))
     problems = [*table.notes, *header.problems, *header.columns.problems]
     if checker.total == 0:
         problems.append(problem(Code.HEADER_ONLY, below=header.row))
     problems += [*checker.summary(), *checker.problems]
-    columns = tuple(n for i, n in enumerate(header.columns.names) if header.written[i] or i in checker.filled_unnamed)
+    columns = tuple(n for i, n in enumerate(header.columns.names) if i not in header.columns.unnamed or i in checker.filled_unnamed)
     return _parsed(file, table, columns, header.columns.mapping, problems, rows=rows, total=checker.total, errors=checker.error_rows)
 
 
@@ -60,13 +60,12 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """The header: its columns (None in an empty sheet), the names as written, and the rows below it.
+    """The header: its columns (None in an empty sheet), and the rows below it.
 
     `row` is its 1-based number, 0 where every row names its own fields.
     """
 
     columns: Columns | None
-    written: tuple[str, ...]
     rows: Iterator[RawRow]
     row: int
     problems: tuple[RowProblem, ...] = ()
@@ -98,12 +97,12 @@ def _table(
 def _find_header(table: RawTable, mapping: Mapping[str, str] | None, *, require_labels: bool) -> _Header:
     if table.header is not None:
         columns = resolve_columns(table.header, mapping, require_labels=require_labels) if table.header else None
-        return _Header(columns, table.header, table.rows, 0)
+        return _Header(columns, table.rows, 0)
     rows = dropwhile(_is_blank, table.rows)
     first = list(islice(rows, HEADER_SEARCH_ROWS))
     position = header_position(first, mapping)
     if position is None:
-        return _Header(None, (), chain(first, rows), 0)
+        return _Header(None, chain(first, rows), 0)
     header = first[position]
     above = [row for row in first[:position] if not _is_blank(row)]
     problems: tuple[RowProblem, ...] = ()
@@ -111,8 +110,7 @@ def _find_header(table: RawTable, mapping: Mapping[str, str] | None, *, require_
         shown = " | ".join(cell_text(cell) for row in above for cell in row.cells if not is_blank(cell))
         problems = (problem(Code.HEADER_NOT_FIRST, value=shown, first=header.number),)
     columns = resolve_columns(header.cells, mapping, require_labels=require_labels)
-    written = tuple(cell_text(cell).strip() for cell in header.cells)
-    return _Header(columns, written, chain(first[position + 1:], rows), header.number, problems)
+    return _Header(columns, chain(first[position + 1:], rows), header.number, problems)
 
 
 def _is_blank(row: RawRow) -> bool:
@@ -159,7 +157,9 @@ def _unreadable(file: _File, table: RawTable, header: _Header, limits: Limits) -
         if others:
             hint = Words(f"可选的其他工作表：{others}。", f"Other worksheets are {others}.")
         problems.append(problem(Code.EMPTY_SHEET, hint=hint))
-    columns = tuple(name for name in header.columns.names[: len(header.written)]) if header.columns else ()
+    columns: tuple[str, ...] = ()
+    if header.columns is not None:
+        columns = tuple(name for i, name in enumerate(header.columns.names) if i not in header.columns.unnamed)
     return _parsed(file, table, columns, mapping, [*problems, *broken], rows=(), total=total, errors=[], fatal=True)
 
 

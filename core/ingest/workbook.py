@@ -1,7 +1,7 @@
 """Reading xlsx and xls workbooks with python-calamine, behind the guard of xlsx_package.
 
-python-calamine was chosen over openpyxl's read-only mode by measurement (benchmarks/ingest.py prints both): it reads
-three times as many rows a second and knows the _x000D_ escapes; what it does not tell comes from the guard.
+python-calamine was chosen over openpyxl's read-only mode by measurement (benchmarks/ingest.py prints both): it needs
+less than half of the processor time and knows the _x000D_ escapes; what it does not tell comes from the guard.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def _open(path: Path, name: str, shape: SheetFormat) -> CalamineWorkbook:
 
 def _sheet(workbook: CalamineWorkbook, worksheet: str, name: str) -> CalamineSheet:
     try:
-        return workbook.get_sheet_by_name(worksheet)
-    except CalamineError as error:
+        return workbook.get_sheet_by_index(workbook.sheet_names.index(worksheet))
+    except (CalamineError, ValueError) as error:
         raise _damaged(name, error) from error
 
 

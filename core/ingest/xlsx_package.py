@@ -24,14 +24,16 @@ from core.ingest.model import CellMark, Limits, MarkKind
 _CHUNK = 1 << 20
 _RATIO_FROM = 16 * 2**20
 _FORMULA_SHOWN = 80
+_LONGEST_CELL = 8 * 2**20
 
-# Text never holds a raw "<", so these see tags only. A chunk is cut before its last "<" so that no tag is split.
-_CELL = re.compile(rb"<(?:\w+:)?c(?:\s[^>]*)?(?<!/)>")
-_CELL_REF = re.compile(rb'<(?:\w+:)?c\s(?:[^>]*?\s)?r\s*=\s*["\']([A-Za-z]{1,3})(\d{1,7})["\'][^>]*(?<!/)>')
-_SPECIAL = re.compile(rb'<(?:\w+:)?f[\s/>]|<(?:\w+:)?c\s[^>]*\bt\s*=\s*["\']e["\']|<!\[CDATA\[')
-_HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row\s[^>]*\bhidden\s*=\s*["\'](?:1|true)["\'][^>]*>')
+# Text never holds a raw "<", so these see tags only. A chunk is cut before its last "<" so that no tag is split. No pattern
+# reaches beyond the next "<", and where one must look back it is bounded, so that no file can make them slow.
+_CELL = re.compile(rb"<(?:\w+:)?c(?:\s[^<>]*)?(?<!/)>")
+_CELL_REF = re.compile(rb'<(?:\w+:)?c\s(?:[^<>]{0,200}?\s)?r\s*=\s*["\']([A-Za-z]{1,3})(\d{1,7})["\'][^<>]{0,200}(?<!/)>')
+_SPECIAL = re.compile(rb'<(?:\w+:)?f[\s/>]|<(?:\w+:)?c\s[^<>]*\bt\s*=\s*["\']e["\']|<!\[CDATA\[')
+_HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row\s[^<>]{0,400}?\bhidden\s*=\s*["\'](?:1|true)["\'][^<>]{0,400}>')
 _ROW_NUMBER = re.compile(rb'\br\s*=\s*["\'](\d{1,7})["\']')
-_FILLED = re.compile(rb"<(?:\w+:)?(?:v|t)(?:\s[^>]*)?>[^<]|<(?:\w+:)?f[\s>]|<!\[CDATA\[")
+_FILLED = re.compile(rb"<(?:\w+:)?(?:v|t)(?:\s[^<>]*)?>[^<]|<(?:\w+:)?f[\s>]|<!\[CDATA\[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,9 @@ class Package:
         for chunk in self.chunks(part):
             piece = rest + chunk
             cut = piece.rfind(b"<")
-            piece, rest = (piece, b"") if cut < 0 else (piece[:cut], piece[cut:])
+            piece, rest = (piece[:cut], piece[cut:]) if cut >= 0 else (b"", piece)
+            if len(rest) > _LONGEST_CELL:
+                self._damaged(f"{part} holds a cell of more than {_LONGEST_CELL // 2**20} MiB")
             special = self._scan_piece(piece, found) or special
         special = self._scan_piece(rest, found) or special
         if special or found.last_row == 0:

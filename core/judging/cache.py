@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
+import pickle
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,16 +16,39 @@ from typing import TypeVar, cast
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _DIGEST = 64
+SOURCES = (
+    "cache",
+    "crossed",
+    "detector",
+    "fault_injection",
+    "faults",
+    "honest",
+    "injury_sample",
+    "kinship",
+    "language_model",
+    "learned_judge",
+    "neighbours",
+    "ngrams",
+    "ordinal",
+    "panel_judge",
+    "places",
+    "priors",
+    "profile",
+    "rules",
+    "surprise",
+    "text_arrays",
+)
+"""The modules beside this one that what a judge learns depends on."""
 _TOOLS = ("scikit-learn", "numpy", "scipy")
 
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """Return a hash of the sources beside this file, so that a changed judge never answers with an old model."""
+    """Return a hash of the judges' sources, so that a changed judge never answers with an old model."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+    for name in SOURCES:
+        digest.update(name.encode())
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -40,7 +63,7 @@ class LearnedCache:
     def path(self, name: str, options: str = "") -> Path:
         """Return the file of the model `name` with `options`."""
         key = hashlib.sha256(f"{self._stamp};{name};{options}".encode()).hexdigest()
-        return self._folder / f"{name}-{key[:24]}.joblib"
+        return self._folder / f"{name}-{key[:24]}.pickle"
 
     def get(self, name: str, learn: Callable[[], T], options: str = "") -> T:
         """Return the model `name`, from its file or else learned now and written atomically.
@@ -60,8 +83,6 @@ class LearnedCache:
 
 
 def _read(path: Path) -> object | None:
-    import joblib
-
     try:
         content = path.read_bytes()
     except OSError:
@@ -71,16 +92,12 @@ def _read(path: Path) -> object | None:
     if hashlib.sha256(body).hexdigest().encode() != content[:_DIGEST]:
         _LOG.warning("The learned model %s is damaged; learning it again.", path)
         return None
-    return cast("object", joblib.load(io.BytesIO(body)))
+    return cast("object", pickle.loads(body))
 
 
 def _write(path: Path, learned: object) -> None:
-    import joblib
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    joblib.dump(learned, buffer)
-    body = buffer.getvalue()
+    body = pickle.dumps(learned, protocol=5)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -14,13 +14,15 @@ from core.judging.text_arrays import (
     ORDINARY,
     PRONOUNS,
     TextArrays,
-    ahead,
     char_classes,
 )
 
 _STEPS = 8.0
 _LIMIT = 10 * int(_STEPS)
-_THRESHOLDS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6)
+_LEAST = 0.05
+_LEAST_SEEN = 3
+_UNKNOWN = -4.0
+_THRESHOLDS = (0.05, 0.1, 0.2, 0.4, 0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ def fit_detector(
     """Return a detector learned from places (n,) that are `faulty` or not; `width` is the number of buckets.
 
     At most `sample` places are used, at most two thirds of them sound; the intercept is corrected for that
-    (King and Zeng, "Logistic regression in rare events data", 2001).
+    (King and Zeng, "Logistic regression in rare events data", 2001). Where nothing is faulty, as in a library of very
+    short texts, the detector finds every place equally sound.
     """
     import warnings
 
@@ -54,18 +57,26 @@ def fit_detector(
 
     rng = np.random.default_rng(seed)
     bad, good = np.flatnonzero(faulty), np.flatnonzero(~faulty)
+    if not len(bad) or not len(good):
+        return Detector(np.zeros(width, dtype=np.float32), _UNKNOWN)
     bad_used = rng.permutation(bad)[: sample // 3]
     good_used = rng.permutation(good)[: sample - len(bad_used)]
     chosen = np.sort(np.concatenate([bad_used, good_used]))
     columns = np.stack([feature[chosen] for feature in features], axis=1)
-    shape = (len(chosen), width)
-    matrix = csr_matrix((np.ones(columns.size, np.float32), columns.ravel(), np.arange(0, columns.size + 1, columns.shape[1])), shape=shape)
+    # Buckets that hardly occur would slow the solver down and say nothing that holds elsewhere.
+    used = np.bincount(columns.ravel(), minlength=width) >= _LEAST_SEEN
+    ones = used[columns].astype(np.float32).ravel()
+    narrow = np.maximum(np.cumsum(used) - 1, 0).astype(np.int32)[columns].ravel()
+    pointers = np.arange(0, columns.size + 1, columns.shape[1])
+    matrix = csr_matrix((ones, narrow, pointers), shape=(len(chosen), int(used.sum())))
     model = LogisticRegression(C=strength, max_iter=rounds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is a part of the regularisation
         model.fit(matrix, faulty[chosen])
     shift = np.log(len(bad) / len(good)) - np.log(len(bad_used) / len(good_used))
-    return Detector(model.coef_[0].astype(np.float32), float(model.intercept_[0] + shift))
+    weights = np.zeros(width, dtype=np.float32)
+    weights[used] = model.coef_[0]
+    return Detector(weights, float(model.intercept_[0] + shift))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +106,32 @@ def fault_profile(arrays: TextArrays, chance: NDArray[np.float64]) -> NDArray[np
     In all above several thresholds, then by where they stand: on pronouns, after them, at clause ends, on particles,
     elsewhere.
     """
-    classes = char_classes(arrays.codes)
-    pronoun = np.isin(classes, PRONOUNS)
+    suspect = np.flatnonzero((chance > _LEAST) & arrays.real)
+    classes, before = char_classes(arrays.codes[suspect]), char_classes(arrays.codes[suspect - 1])
+    here, doc = chance[suspect], arrays.doc[suspect]
     places = (
-        pronoun,
+        np.isin(classes, PRONOUNS),
         classes == IT,
-        np.asarray(ahead(pronoun, -1)),
+        np.isin(before, PRONOUNS),
         np.isin(classes, CLAUSE_ENDS),
         np.isin(classes, FUNCTION_WORDS),
         classes == ORDINARY,
     )
-    columns = [_per_hundred(arrays, np.where(chance > limit, chance, 0.0)) for limit in _THRESHOLDS]
+    length = np.maximum(arrays.lengths, 1)
+
+    def total(doc: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(100.0 * np.bincount(doc, weights=values, minlength=len(length)) / length, dtype=np.float64)
+
+    columns = [total(arrays.doc[arrays.real], chance[arrays.real])]
+    columns += [total(doc, np.where(here > limit, here, 0.0)) for limit in _THRESHOLDS]
     for place in places:
-        columns.append(_per_hundred(arrays, np.where(place & (chance > 0.05), chance, 0.0)))
-        columns.append(_per_hundred(arrays, np.where(place & (chance > 0.2), 1.0, 0.0)))
+        columns.append(total(doc, np.where(place, here, 0.0)))
+        columns.append(total(doc, np.where(place & (here > 0.2), 1.0, 0.0)))
     return np.log1p(3.0 * np.stack(columns, axis=1))
 
 
-def _per_hundred(arrays: TextArrays, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    real = arrays.real
-    sums = np.bincount(arrays.doc[real], weights=values[real], minlength=len(arrays.lengths))
-    return np.asarray(100.0 * sums / np.maximum(arrays.lengths, 1), dtype=np.float64)
+def highest(chance: NDArray[np.float64], least: float, number: int) -> list[int]:
+    """Return the places of the highest chances, at most `number` and none below `least`, in order of place."""
+    places = np.flatnonzero(chance >= least)
+    order = np.argsort(-chance[places], kind="stable")[:number]
+    return sorted(places[order].tolist())

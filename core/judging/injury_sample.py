@@ -13,7 +13,7 @@ from core.judging.kinship import Kinship
 from core.judging.text_arrays import PAD, TextArrays, encode
 
 Features = Callable[[TextArrays, Sequence[Sequence[int]]], list[NDArray[np.int32]]]
-_MOST_CHARACTERS = 1_000_000
+_MOST_CHARACTERS = 500_000
 
 
 def learn_detectors(
@@ -21,7 +21,7 @@ def learn_detectors(
 ) -> TwoDetectors:
     """Return detectors of injected faults; `features` maps arrays and each text's relatives to buckets below `width`.
 
-    At most a million characters of the library are injured, evenly from all of it, so that learning takes seconds
+    At most half a million characters of the library are injured, evenly from all of it, so that learning takes seconds
     whatever the library's size. `sample` places are used for each half.
     """
     chosen = _evenly(kin.texts)
@@ -32,12 +32,14 @@ def learn_detectors(
         for place in one.places:
             faulty[start + min(place, length + PAD - 1)] = True
     found = features(arrays, [sorted({place, *kin.relatives[place]}) for place in chosen])
-    half = kin.halves[np.array(chosen)][arrays.doc]
+    half = kin.halves[np.array(chosen, dtype=np.int64)][arrays.doc]
     detectors: list[Detector] = []
     for number in (0, 1):
-        use = np.flatnonzero((half != number) & arrays.real)
+        outside = (half != number) & arrays.real
+        # Where one half holds a single large family, nothing is left outside it: better to learn from all than not at all.
+        use = np.flatnonzero(outside if (outside & faulty).any() else arrays.real)
         part = [feature[use] for feature in found]
-        detectors.append(fit_detector(part, faulty[use], width, strength=strength, rounds=60, sample=sample, seed=number))
+        detectors.append(fit_detector(part, faulty[use], width, strength=strength, rounds=50, sample=sample, seed=number))
     return TwoDetectors((detectors[0], detectors[1]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from core.retrieval.families import FamilyIndex
 
 _LOCK = threading.Lock()
-_SHARED: dict[tuple[str, int], Kinship] = {}
+_SHARED: dict[str, Kinship] = {}
 _KEPT = 2
+_MOST_RELATIVES = 64
 
 
 class Kinship:
@@ -37,17 +39,23 @@ class Kinship:
     def of(self, texts: Sequence[str]) -> list[list[int]]:
         """Return for each text the places of its relatives in the library, the text itself included, ascending.
 
-        A relative of a relative counts: what a judge must not have seen is the whole family.
+        A relative of a relative counts: what a judge must not have seen is the whole family. Of a family of hundreds
+        the first few dozen are returned.
         """
         result = []
         for text, direct in zip(texts, self._matches(texts), strict=True):
             family = set(direct)
             if text in self.place:
                 family.add(self.place[text])
-            for place in tuple(family):
+            for place in sorted(family)[:_MOST_RELATIVES]:
                 family |= self.relatives[place]
-            result.append(sorted(family))
+            result.append(self._nearest(text, family))
         return result
+
+    def _nearest(self, text: str, family: set[int]) -> list[int]:
+        """Return at most `_MOST_RELATIVES` places, the text's own first, so that one huge family costs no more than others."""
+        own = [self.place[text]] if text in self.place else []
+        return sorted((own + sorted(family - set(own)))[:_MOST_RELATIVES])
 
     def half(self, relatives: Sequence[int]) -> int:
         """Return the half that a text's relatives stand in: 0, 1, -1 for none, 2 where they stand in both."""
@@ -66,9 +74,12 @@ class Kinship:
         return answer
 
 
-def kinship(library_version: str, texts: Sequence[str]) -> Kinship:
-    """Return the families of a library, shared by the judges of a process."""
-    key = (library_version, len(texts))
+def kinship(texts: Sequence[str]) -> Kinship:
+    """Return the families of a library's texts, shared by the judges of a process."""
+    digest = hashlib.sha256()
+    for text in sorted(set(texts)):
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    key = digest.hexdigest()
     with _LOCK:
         found = _SHARED.get(key)
         if found is None:

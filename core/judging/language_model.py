@@ -89,6 +89,7 @@ class Reader:
         self._bits = model.bits
         self._tables = model.tables()
         self._characters = model.characters
+        self._steps = _bin(np.arange(_LARGEST + 1))
 
     def counts(self, arrays: TextArrays, excluded: Sequence[Sequence[str]]) -> Counts:
         """Return the counts at every place of `arrays`; each text's do not depend on the texts beside it."""
@@ -114,7 +115,13 @@ class Reader:
         return Gap(count(-1, n), count(-2, -1, n), count(-1, n, n + 1), count(-2, -1, n, n + 1))
 
     def _look(self, order: int, key: NDArray[np.int64], doc: NDArray[np.int64], share: _Share) -> NDArray[np.int32]:
-        return _bin(self._tables[order][key].astype(np.int64) - share.ngrams(order, key, doc))
+        found = self._tables[order][key]
+        if share.empty:
+            return self._steps[found]
+        counts = found.astype(np.int64)
+        seen = np.flatnonzero(found)
+        counts[seen] -= share.ngrams(order, key[seen], doc[seen])
+        return _bin(counts)
 
 
 class _Share:
@@ -125,22 +132,32 @@ class _Share:
         rows = [row for row, texts in enumerate(excluded) for _ in texts]
         self._texts = encode([text for texts in excluded for text in texts])
         self._rows = np.array(rows, dtype=np.int64)[self._texts.doc] if rows else np.zeros(0, dtype=np.int64)
+        self._counted: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+
+    @property
+    def empty(self) -> bool:
+        return not len(self._rows)
 
     def characters(self, codes: NDArray[np.uint64], doc: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._look(self._texts.codes.astype(np.int64), codes.astype(np.int64), doc, 16)
+        return self._look(1, codes.astype(np.int64), doc)
 
     def ngrams(self, order: int, key: NDArray[np.int64], doc: NDArray[np.int64]) -> NDArray[np.int64]:
-        if not len(self._rows):
-            return np.zeros(len(key), dtype=np.int64)
-        return self._look(_ending_here(self._texts.codes, order, self._bits), key, doc, self._bits)
+        return self._look(order, key, doc)
 
-    def _look(self, mine: NDArray[np.int64], key: NDArray[np.int64], doc: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
-        if not len(self._rows):
+    def _look(self, order: int, key: NDArray[np.int64], doc: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self.empty:
             return np.zeros(len(key), dtype=np.int64)
-        found, counts = np.unique(self._rows << bits | mine, return_counts=True)
-        wanted = doc << bits | key
+        found, counts = self._count(order)
+        wanted = doc << self._bits | key
         place = np.minimum(np.searchsorted(found, wanted), len(found) - 1)
         return np.where(found[place] == wanted, counts[place], 0)
+
+    def _count(self, order: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if order not in self._counted:
+            codes = self._texts.codes
+            mine = codes.astype(np.int64) if order == 1 else _ending_here(codes, order, self._bits)
+            self._counted[order] = np.unique(self._rows << self._bits | mine, return_counts=True)
+        return self._counted[order]
 
 
 def _at(codes: NDArray[np.uint64], steps: int) -> NDArray[np.uint64]:

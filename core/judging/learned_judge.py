@@ -63,7 +63,7 @@ class LearnedJudge(PanelJudge, Generic[Knowledge]):
         self._examples = {one.id: labelled(context.library, one) for one in graded}
         self._reasons = {one.id: too_few(self._examples[one.id], one) for one in graded}
         self._models: Mapping[str, HonestModel] = {}
-        self.kin = kinship(context.library_version, [item.text for item in context.library])
+        self.kin = kinship([item.text for item in context.library])
         if any(reason is None for reason in self._reasons.values()):
             key = ";".join(f"{one.id}:{one.labels}" for one in sorted(graded, key=lambda one: one.id))
             cache = LearnedCache(context.cache_dir, context.library_version)

@@ -52,7 +52,7 @@ class NeighboursJudge(PanelJudge):
     def __init__(self, spec: JudgeSpec, context: JudgeContext) -> None:
         super().__init__(spec)
         self._embedder = context.embedder
-        self._kin = kinship(context.library_version, [item.text for item in context.library])
+        self._kin = kinship([item.text for item in context.library])
         dimensions = [one for one in context.dimensions.values() if one.id != CHOICE]
         examples = {one.id: labelled(context.library, one) for one in dimensions}
         self._reasons = {one.id: too_few(examples[one.id], one) for one in dimensions}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.judging.detector import TwoDetectors, fault_profile, probabilities
+from core.judging.detector import TwoDetectors, fault_profile, highest, probabilities
 from core.judging.injury_sample import learn_detectors
 from core.judging.learned_judge import LearnedJudge, Note, Reading, Row
 from core.judging.profile import profile, style_matrix
@@ -46,7 +46,7 @@ class NgramJudge(LearnedJudge[Tagger]):
         """Return alphabets and detectors learned from the library's texts."""
         self._alphabets(_alphabet(self.kin.texts, _COARSE), _alphabet(self.kin.texts, _FINE))
         detectors = learn_detectors(
-            self.kin, lambda arrays, _: self._windows(arrays), 1 << _BITS, per_hundred=2.5, strength=0.1, sample=90_000
+            self.kin, lambda arrays, _: self._windows(arrays), 1 << _BITS, per_hundred=2.5, strength=0.1, sample=70_000
         )
         return Tagger(self._coarse, self._fine, detectors)
 
@@ -138,8 +138,8 @@ def _class_rates(arrays: TextArrays) -> NDArray[np.float64]:
 
 
 def _note(text: str, chance: NDArray[np.float64]) -> Note:
-    peaks = [place for place in np.argsort(-chance, kind="stable")[:_SHOWN].tolist() if chance[place] >= 0.2]
-    shown = " ".join(f"「{text[max(0, at - 2) : at + 2]}」@{at} {chance[at]:.0%}" for at in sorted(peaks)).replace("\n", "⏎")
+    peaks = highest(chance, 0.2, _SHOWN)
+    shown = " ".join(f"「{text[max(0, at - 2) : at + 2]}」@{at} {chance[at]:.0%}" for at in peaks).replace("\n", "⏎")
     clear = int((chance >= 0.3).sum())
     density = 100.0 * clear / max(len(text), 1)
     raw = f"{clear} suspicious n-grams in {len(text)} characters = {density:.2f} per 100: {shown or 'no clear one'}"

@@ -90,7 +90,6 @@ def _fit_trees(features: NDArray[np.float64], labels: NDArray[np.int64], trees: 
     from sklearn.ensemble import ExtraTreesClassifier
 
     leaf = int(np.clip(len(labels) // 100, 3, 8))
-    model = ExtraTreesClassifier(trees, min_samples_leaf=leaf, max_features=0.5, random_state=0, n_jobs=2)
-    model.fit(features, labels)
-    model.n_jobs = None  # predictions add up tree after tree, in one order
-    return model
+    # One thread: sums over trees then run in one order, and waiting for threads would take longer than growing the trees.
+    model = ExtraTreesClassifier(trees, min_samples_leaf=leaf, max_features=0.5, random_state=0)
+    return model.fit(features, labels)

@@ -13,6 +13,7 @@ from core.types import Dimension, DimensionKind, Item, Judgement, JudgementStatu
 CHOICE = "choice"
 LEAST_EXAMPLES = 20
 _CHUNK = 256
+_CHUNK_CHARACTERS = 400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,14 @@ class PanelJudge(ABC):
 
     def judge(self, requests: Sequence[JudgeRequest]) -> Iterator[Judgement]:
         """Yield one judgement per request, in order; rows are worked on in chunks, so memory does not grow with them."""
-        for start in range(0, len(requests), _CHUNK):
-            yield from self._chunk(requests[start : start + _CHUNK])
+        start = characters = 0
+        for end, request in enumerate(requests):
+            if end > start and (end - start >= _CHUNK or characters + len(request.item.text) > _CHUNK_CHARACTERS):
+                yield from self._chunk(requests[start:end])
+                start, characters = end, 0
+            characters += len(request.item.text)
+        if start < len(requests):
+            yield from self._chunk(requests[start:])
 
     def close(self) -> None:
         """Give back what the judge has learned; it may not be used afterwards."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.judging.detector import TwoDetectors, fault_profile, probabilities
+from core.judging.detector import TwoDetectors, fault_profile, highest, probabilities
 from core.judging.injury_sample import learn_detectors
 from core.judging.language_model import LanguageModel, Reader, learn_language
 from core.judging.learned_judge import LearnedJudge, Note, Reading, Row
@@ -44,7 +44,7 @@ class SurpriseJudge(LearnedJudge[Language]):
         self._reader = Reader(counts)
         width = self._places(encode(["字"]), [[]])[1]
         detectors = learn_detectors(
-            self.kin, lambda arrays, kin: self._places(arrays, kin)[0], width, per_hundred=1.5, strength=0.1, sample=100_000
+            self.kin, lambda arrays, kin: self._places(arrays, kin)[0], width, per_hundred=1.5, strength=0.1, sample=80_000
         )
         return Language(counts, detectors)
 
@@ -73,8 +73,8 @@ class SurpriseJudge(LearnedJudge[Language]):
 
 def surprise_note(text: str, chance: NDArray[np.float64]) -> Note:
     """Return the most surprising places of a text in words; `chance` has the probability of a fault at each place."""
-    peaks = [place for place in np.argsort(-chance, kind="stable")[:_SHOWN].tolist() if chance[place] >= 0.1]
-    shown = " ".join(f"「{text[max(0, at - 2) : at + 2]}」@{at} {chance[at]:.0%}" for at in sorted(peaks)).replace("\n", "⏎")
+    peaks = highest(chance, 0.1, _SHOWN)
+    shown = " ".join(f"「{text[max(0, at - 2) : at + 2]}」@{at} {chance[at]:.0%}" for at in peaks).replace("\n", "⏎")
     expected, clear = float(chance.sum()), int((chance >= 0.2).sum())
     density = 100.0 * expected / max(len(text), 1)
     raw = f"{expected:.1f} surprising places expected in {len(text)} characters = {density:.2f} per 100: {shown or 'no clear one'}"

@@ -4,7 +4,8 @@ A text is its normalised letters (no blanks, no punctuation). Every run of 13 of
 letters keeps all of its hashes, a longer one those whose hash falls into a fixed eighth (FracMinHash, Irber et al.
 2022), so that any two texts can be compared by the hashes that both would keep. Two texts are near-duplicates when they
 are equal as letters, or when they share at least `OVERLAP` of the smaller one's kept hashes (the overlap coefficient)
-and these stand for at least `SHARED_RUN` runs. docs/RETRIEVAL.md tells how the thresholds were chosen.
+and these stand for at least `SHARED_RUN` runs; two texts too short for that, when they share half of the longer one's
+runs. docs/RETRIEVAL.md tells how the thresholds were chosen.
 
 Runs that more than `COMMON_LIMIT` different texts share are forms ("以下说法正确的是……"), not passages, and are passed over.
 """
@@ -24,6 +25,7 @@ SHORT = 400
 SAMPLE_BITS = 3
 OVERLAP = 0.15
 SHARED_RUN = 16
+SHARED_SHORT = 4
 COMMON_LIMIT = 256
 BATCH_TEXTS, BATCH_CHARACTERS = 1024, 1_500_000
 FILTER_BITS = 22
@@ -101,6 +103,8 @@ class FamilyIndex:
         smaller = np.where(both_short, np.minimum(query_all[query], self._all[node]), np.minimum(query_sampled[query], self._sampled[node]))
         runs = np.where(both_short, shared, shared << SAMPLE_BITS)
         enough = (shared >= OVERLAP * smaller) & (runs >= SHARED_RUN)
+        # Two short texts have few runs to share; they are kin when they share most of the longer one's.
+        enough |= both_short & (shared >= SHARED_SHORT) & (2 * shared >= np.maximum(query_all[query], self._all[node]))
         return query[enough].tolist(), node[enough].tolist()
 
     def _usual(self, hashes: U64) -> NDArray[np.bool_]:

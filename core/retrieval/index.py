@@ -37,9 +37,11 @@ EXACT_LIMIT = 50_000
 PAGE = 1_000
 KEPT_COLLECTIONS = 6
 LOCK_SECONDS = 900.0
-# Chroma's graph matters only above EXACT_LIMIT; these sizes build it in half the time of the defaults.
-GRAPH: Mapping[str, Mapping[str, str | int]] = {
-    "hnsw": {"space": "ip", "ef_construction": 64, "max_neighbors": 12, "ef_search": 200, "sync_threshold": 100_000, "batch_size": 2_000}
+# Chroma's graph is searched only above the exact limit; below it, the lightest one keeps building and opening quick.
+LIGHT, FULL = "light", "full"
+GRAPHS: Mapping[str, Mapping[str, str | int]] = {
+    LIGHT: {"space": "ip", "ef_construction": 8, "max_neighbors": 4, "sync_threshold": 500},
+    FULL: {"space": "ip", "ef_construction": 64, "max_neighbors": 12, "ef_search": 200, "sync_threshold": 2_000},
 }
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class _State:
 
     index_version: str
     embedder_version: str
+    graph: str
     complete: bool
     used: float
 
@@ -64,6 +67,7 @@ class _State:
             "code": CODE_VERSION,
             "index": self.index_version,
             "embedder": self.embedder_version,
+            "graph": self.graph,
             "complete": self.complete,
             "used": self.used,
         }
@@ -102,6 +106,7 @@ class ChromaIndex:
         self._embedder = embedder
         self._exact_limit = exact_limit
         self._version = ""
+        self._graph = LIGHT
         self._places: dict[str, int] = {}
         self._vectors: F32 | None = None
         self._collection: Collection | None = None
@@ -172,6 +177,7 @@ class ChromaIndex:
         self._embedder = copy.copy(self._shared)
         parts = "\n".join((library_version, self._embedder.version, CODE_VERSION))
         self._version = hashlib.sha256(parts.encode()).hexdigest()[:16]
+        self._graph = FULL if len(distinct) > self._exact_limit else LIGHT
         with self._locked():
             if afresh:
                 self._next_store()
@@ -246,7 +252,9 @@ class ChromaIndex:
         for name in _worthless(states, self._version):
             client.delete_collection(name)
             del states[name]
-        name = next((name for name, state in states.items() if state and state.index_version == self._version), "")
+        name = next(
+            (name for name, state in states.items() if state and state.index_version == self._version and state.graph == self._graph), ""
+        )
         keys = set(examples)
         if name:
             collection = client.get_collection(name, embedding_function=None)
@@ -262,7 +270,7 @@ class ChromaIndex:
         """Return the collection of the same embedder that shares most with `keys`, if that is at least half of them."""
         best, shared = None, len(keys) / 2
         for name, state in states.items():
-            if state and state.embedder_version == self._embedder.version:
+            if state and state.embedder_version == self._embedder.version and state.graph == self._graph:
                 collection = client.get_collection(name, embedding_function=None)
                 common = len(keys & set(collection.get(include=[])["ids"]))
                 if common >= max(1, shared):
@@ -271,11 +279,14 @@ class ChromaIndex:
 
     def _new(self, client: ClientAPI) -> Collection:
         return client.create_collection(
-            f"library-{self._version}", embedding_function=None, configuration=GRAPH, metadata=self._now(complete=False).metadata()
+            f"library-{self._version}-{self._graph}",
+            embedding_function=None,
+            configuration={"hnsw": GRAPHS[self._graph]},
+            metadata=self._now(complete=False).metadata(),
         )
 
     def _now(self, *, complete: bool) -> _State:
-        return _State(self._version, self._embedder.version, complete, time.time())
+        return _State(self._version, self._embedder.version, self._graph, complete, time.time())
 
     def _update(self, collection: Collection, examples: Mapping[str, LabelledItem]) -> None:
         """Add what is missing and delete what is too much, inside the incomplete mark."""
@@ -325,10 +336,10 @@ def _open(path: Path) -> ClientAPI:
 def _state(collection: Collection) -> _State | None:
     """Return the state of a collection, or None when another version of the code wrote it."""
     kept: Mapping[str, object] = collection.metadata or {}
-    code, index, embedder, complete, used = (kept.get(key) for key in ("code", "index", "embedder", "complete", "used"))
+    code, index, embedder, graph, complete, used = (kept.get(key) for key in ("code", "index", "embedder", "graph", "complete", "used"))
     if code != CODE_VERSION or not isinstance(used, float):
         return None
-    return _State(str(index), str(embedder), complete is True, used)
+    return _State(str(index), str(embedder), str(graph), complete is True, used)
 
 
 def _worthless(states: Mapping[str, _State | None], wanted: str) -> list[str]:

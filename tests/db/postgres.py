@@ -48,10 +48,11 @@ def running_server() -> Iterator[Path]:
         if user:
             os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
         data = folder / "data"
-        initdb = [binaries / "initdb", "-D", data, "-U", "pingpan", "-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "--no-sync"]
+        initdb: list[str | Path] = [binaries / "initdb", "-D", data, "-U", "pingpan"]
+        initdb += ["-E", "UTF8", "--locale=C.UTF-8", "-A", "trust", "--no-sync"]
         subprocess.run(initdb, user=user, cwd=folder, check=True, capture_output=True, timeout=120)
         options = ("listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "max_connections=100")
-        command = [binaries / "postgres", "-D", data, *(part for option in options for part in ("-c", option))]
+        command: list[str | Path] = [binaries / "postgres", "-D", data, *(part for option in options for part in ("-c", option))]
         with (folder / "log").open("wb") as log, subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log) as server:
             try:
                 _wait(folder)

@@ -86,9 +86,14 @@ def test_a_reader_sees_one_moment_and_never_waits_for_a_writer(store: SqlStore) 
 
 def test_an_exception_takes_everything_back(store: SqlStore) -> None:
     add_sheet(store, 3)
-    with pytest.raises(ZeroDivisionError), writing(store.engine) as connection:
-        connection.execute(text("UPDATE sheets SET name = 'wrong'"))
-        raise ZeroDivisionError
+
+    def break_off() -> None:
+        with writing(store.engine) as connection:
+            connection.execute(text("UPDATE sheets SET name = 'wrong'"))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
     assert store.sheets()[0].name == "作文.xlsx"
 
 

@@ -34,7 +34,8 @@ def fill(store: SqlStore, decided: int, judged: int, finish: bool) -> Run:
 
 def _answer(rng: random.Random, judge: str, item_id: int) -> Judgement:
     if rng.random() < 0.15:
-        return Judgement(judge, item_id, rng.choice([JudgementStatus.FAILED, JudgementStatus.ABSTAINED, JudgementStatus.REFUSED]), error="x")
+        status = rng.choice([JudgementStatus.FAILED, JudgementStatus.ABSTAINED, JudgementStatus.REFUSED])
+        return Judgement(judge, item_id, status, error="x")
     return judgement(judge, item_id, rng.randint(1, 5))
 
 

@@ -36,8 +36,9 @@ def other_process() -> Iterator[str]:
 
 def silent(store: SqlStore, run_id: int, seconds: float) -> None:
     """Make the last heartbeat of a run `seconds` older."""
+    before = datetime.now(UTC) - timedelta(seconds=seconds)
     with writing(store.engine) as connection:
-        connection.execute(update(RunRecord).where(RunRecord.id == run_id).values(heartbeat_at=datetime.now(UTC) - timedelta(seconds=seconds)))
+        connection.execute(update(RunRecord).where(RunRecord.id == run_id).values(heartbeat_at=before))
 
 
 def test_a_run_freezes_its_panel_and_waits_in_the_queue(store: SqlStore) -> None:

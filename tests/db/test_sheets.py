@@ -31,9 +31,8 @@ def test_problems_keep_their_order_and_both_languages(store: SqlStore) -> None:
         RowProblem("doubled_id", Severity.WARNING, 3, "数据编号", "D1", {"en": "doubled", "zh": "重复"}),
         RowProblem("empty_sheet", Severity.ERROR, None, "", "nul \0 and half \ud800", {"en": "x", "zh": "y"}),
     ]
-    sheet = store.add_sheet(
-        name="a.csv", sha256="0" * 64, format="csv", encoding="gb18030", worksheet="", columns=[], mapping={}, rows=[], problems=found, skipped=2
-    )
+    facts = {"name": "a.csv", "sha256": "0" * 64, "format": "csv", "encoding": "gb18030", "worksheet": ""}
+    sheet = store.add_sheet(**facts, columns=[], mapping={}, rows=[], problems=found, skipped=2)
     assert store.problems(sheet.id)[:2] == found[:2]
     assert store.problems(sheet.id)[2].value == "nul \N{REPLACEMENT CHARACTER} and half \N{REPLACEMENT CHARACTER}"
     assert store.problems(sheet.id, limit=1, severity=Severity.WARNING) == [found[1]]

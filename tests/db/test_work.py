@@ -41,7 +41,8 @@ def test_work_is_what_is_not_judged_by_all(store: SqlStore, run: Run) -> None:
 
 def test_the_first_stored_judgement_stays(store: SqlStore, run: Run) -> None:
     item = ids_of(store, run)[0]
-    first = replace(judgement("first", item, 2), probabilities={5: 0.1, 1: 0.1 + 0.2, 2: 0.3, 3: 0.1, 4: 0.2 - 1e-17}, raw_reply="2\0\ud83d")
+    shares = {5: 0.1, 1: 0.1 + 0.2, 2: 0.3, 3: 0.1, 4: 0.2 - 1e-17}
+    first = replace(judgement("first", item, 2), probabilities=shares, raw_reply="2\0\ud83d")
     store.save_judgements(run.id, [first, judgement("first", item, 4), judgement("second", item)])
     store.save_judgements(run.id, [judgement("first", item, 5)])
     stored = {kept.judge_id: kept for kept in store.row(run.id, item).judgements}

@@ -85,7 +85,11 @@ def test_a_file_may_bring_its_own_prompt(extra: Path) -> None:
 def test_every_fault_of_every_file_comes_in_one_message(folder: Path) -> None:
     change(folder / "fluency.yaml", ("labels: [1, 2, 3, 4, 5]", "labels: [1, 2, 3, 4, 6]"), ("kind: ordinal", "kind: ordinal\ncolour: red"))
     change(folder / "choice.yaml", ("needs_prompt: true", "needs_prompt: perhaps"), ("en: Multiple choice", "fr: Choix"))
-    change(folder / "normativity.yaml", ("empty_text_label: 5", "empty_text_label: 9"), ("labels: [1, 2, 3, 4, 5]", "labels: [1, 2, 3, 4, 5, 7]"))
+    change(
+        folder / "normativity.yaml",
+        ("empty_text_label: 5", "empty_text_label: 9"),
+        ("labels: [1, 2, 3, 4, 5]", "labels: [1, 2, 3, 4, 5, 7]"),
+    )
     message = faults(folder)
     for part in (
         "dimensions/fluency.yaml · colour: is no known key",
@@ -149,7 +153,10 @@ def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path, extra: Path) -> N
         ("{% block system %}{{ row.text }}{% endblock %}{% block user %}{{ row.text }}{% endblock %}", "`system` may use `dimension` only"),
         ("{% block system %}a{% endblock %}{% block user %}judge!{% endblock %}", "does not show row.text"),
         ("{% block system %} {% endblock %}{% block user %}{{ row.text }}{% endblock %}", "block system: renders to nothing"),
-        ("{% block system %}{{ ''.__class__.__mro__ }}{% endblock %}{% block user %}{{ row.text }}{% endblock %}", "fails when it is rendered"),
+        (
+            "{% block system %}{{ ''.__class__.__mro__ }}{% endblock %}{% block user %}{{ row.text }}{% endblock %}",
+            "fails when it is rendered",
+        ),
     ],
 )
 def test_a_wrong_prompt_is_a_fault_like_any_other(folder: Path, template: str, expected: str) -> None:

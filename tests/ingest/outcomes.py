@@ -9,8 +9,9 @@ from pathlib import Path
 
 import openpyxl
 
-from core.ingest import ExportRow
+from core.queries import ExportRow, ShownExample
 from core.types import (
+    Correction,
     Decision,
     Item,
     Judgement,
@@ -81,9 +82,9 @@ def judged(
     )
     outcome = Outcome.NO_QUORUM if label is None else Outcome.MAJORITY
     decision = Decision(label, None if label is None else 3.8, shares, outcome, 0.25, "lead")
-    return ExportRow(
-        of, answers, Verdict(of.id, "pooled-median", decision) if verdict else None, (("TR0001", 0.91234), ("TR0002", 0.5)), corrected
-    )
+    examples = (ShownExample("TR0001", 4, 0.91234), ShownExample("TR0002", 2, 0.5))
+    correction = None if corrected is None else Correction(of.id, corrected, label, "林", "", dt.datetime(2026, 11, 24, tzinfo=dt.UTC))
+    return ExportRow(of, answers, Verdict(of.id, "pooled-median", decision) if verdict else None, examples, correction)
 
 
 def cells(path: Path, worksheet: str) -> list[dict[str, object]]:

@@ -102,13 +102,18 @@ def draw_xlsx(path: Path, draw: Callable[[xlsxwriter.Workbook, xlsxwriter.worksh
     return path
 
 
-def xlsx_of_xml(path: Path, cells: str, after: str = "") -> Path:
+def xlsx_of_xml(path: Path, cells: str) -> Path:
     """Write an xlsx file whose worksheet holds exactly these rows of XML."""
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    return xlsx_of_part(path, f'<worksheet xmlns="{space}"><sheetData>{cells}</sheetData></worksheet>'.encode())
+
+
+def xlsx_of_part(path: Path, worksheet: bytes) -> Path:
+    """Write an xlsx file whose worksheet is exactly this part."""
     write_xlsx(path, [])
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-    parts["xl/worksheets/sheet1.xml"] = f'<worksheet xmlns="{space}"><sheetData>{cells}</sheetData>{after}</worksheet>'.encode()
+    parts["xl/worksheets/sheet1.xml"] = worksheet
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in parts.items():
             archive.writestr(name, content)

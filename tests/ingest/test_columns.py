@@ -175,3 +175,31 @@ def test_json_keys_are_columns_and_may_differ_from_row_to_row(tmp_path: Path) ->
     assert sheet.columns == ("id", "dimension", "text", "tags", "label", "note")
     assert sheet.rows[1].extra == {"tags": '["a", {"b": 1}]'}
     assert (sheet.rows[1].external_id, sheet.rows[1].gold, sheet.rows[1].source.row) == ("2", 3, 2)
+
+
+def test_a_row_that_reads_like_a_header_is_none(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [("id", "kind", "body"), ("A1", "流畅性", "春"), ("题目", "内容", "正文")])
+    sheet = read(path, mapping={"dimension": "kind", "text": "body"})
+    assert codes(sheet) == ["unknown_dimension"]
+    assert sheet.columns == ("id", "kind", "body")
+    assert codes(read(path)) == ["missing_column", "missing_column"]
+
+
+def test_header_names_hold_no_control_characters(tmp_path: Path) -> None:
+    sheet = read(write_jsonl(tmp_path / "a.jsonl", [{"id": "A1", "dimension": "fluency", "text": "春", " a\x00b\n": "甲", "": "乙"}]))
+    assert sheet.columns == ("id", "dimension", "text", "ab", "column_5")
+    assert sheet.rows[0].extra == {"ab": "甲", "column_5": "乙"}
+
+
+def test_extra_columns_are_cleaned_and_told(tmp_path: Path) -> None:
+    sheet = read(write_csv(tmp_path / "a.csv", [("id", "dimension", "text", "备注"), ("A1", "流畅性", "春", "一\x08二")]))
+    fault = only(sheet, "control_characters")
+    assert (fault.row, fault.column, fault.value) == (2, "备注", "U+0008")
+    assert sheet.rows[0].extra == {"备注": "一二"}
+
+
+def test_names_made_for_columns_never_collide(tmp_path: Path) -> None:
+    header = ("id", "dimension", "text", "备注", "备注 (2)", "备注", "column_8", "")
+    sheet = read(write_csv(tmp_path / "a.csv", [header, ("A1", "流畅性", "春", "一", "二", "三", "四", "五")]))
+    assert sheet.rows[0].extra == {"备注": "一", "备注 (2)": "二", "备注 (3)": "三", "column_8": "四", "column_8 (2)": "五"}
+    assert sheet.extra_columns == tuple(sheet.rows[0].extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import zipfile
@@ -12,9 +13,10 @@ import openpyxl
 import pytest
 
 from core.errors import ExportError
-from core.ingest import ExportRow, read_sheet, write_full_xlsx, write_jsonl, write_result_csv
+from core.ingest import read_sheet, write_full_xlsx, write_jsonl, write_result_csv
+from core.queries import ExportRow
 from core.types import Sheet
-from tests.ingest.outcomes import NOON, RUN, cells, csv_rows, item, judged
+from tests.ingest.outcomes import JUDGES, NOON, RUN, cells, csv_rows, item, judged
 from tests.ingest.samples import DIMENSIONS, HEADER, read, write_xlsx
 
 ROWS = [judged(item(2)), judged(item(4, dimension="choice"), 1, corrected=0), judged(item(5, dimension="normativity"), None)]
@@ -192,7 +194,7 @@ def test_jsonl_has_one_combined_file_and_one_per_judge(tmp_path: Path) -> None:
     assert (first["dimension"], first["dimension_name"], first["row"], first["run"]) == ("fluency", "流畅性", 2, 7)
     assert first["verdict"]["probabilities"] == {"1": 0.0, "2": 0.05, "3": 0.1, "4": 0.85, "5": 0.0}
     assert [answer["judge"] for answer in first["judgements"]] == ["glm", "qwen/2:7b"]
-    assert first["examples"][0] == {"id": "TR0001", "similarity": 0.91234}
+    assert first["examples"][0] == {"id": "TR0001", "label": 4, "similarity": 0.91234}
     assert (glm[0]["label"], glm[0]["raw_reply"], glm[0]["status"]) == (4, "4 分", "ok")
     assert (qwen[0]["status"], qwen[0]["error"], qwen[0]["label"]) == ("abstained", "文本过短", None)
     assert len(glm) == len(qwen) == 3
@@ -246,3 +248,13 @@ def test_a_place_that_cannot_be_written_names_the_path_and_the_remedy(tmp_path: 
     with pytest.raises(ExportError, match="choose another place"):
         write_result_csv(folder, ROWS, DIMENSIONS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "result.csv"]
+
+
+def test_judges_of_the_same_name_and_columns_of_the_same_name_stay_apart(tmp_path: Path) -> None:
+    twins = tuple(dataclasses.replace(judge, name="同名") for judge in JUDGES)
+    run = dataclasses.replace(RUN, panel=dataclasses.replace(RUN.panel, judges=twins))
+    write_full_xlsx(tmp_path / "f.xlsx", [judged(item(2, extra={"状态": "草稿"}))], run, DIMENSIONS, ("状态",))
+    header = next(openpyxl.load_workbook(tmp_path / "f.xlsx")["结果"].iter_rows(values_only=True))
+    assert len(set(header)) == len(header)
+    found = cells(tmp_path / "f.xlsx", "结果")[0]
+    assert (found["状态 *"], found["同名 (glm) 分数"], found["同名 (qwen/2:7b) 状态"]) == ("草稿", 4, "弃权")

@@ -120,6 +120,20 @@ def test_json_numbers(tmp_path: Path) -> None:
     assert [(row.external_id, row.gold) for row in sheet.rows] == [("12345678901234567890", 3), ("17", None)]
 
 
+def test_json_numbers_keep_every_digit(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        '{"id": 1.10, "dimension": "fluency", "text": 5, "label": 3, "n": {"a": [1, 2.50, null]}}\n'
+        f'{{"id": {"9" * 5000}, "dimension": "fluency", "text": "夏", "label": true}}\n',
+        encoding="utf-8",
+    )
+    sheet = read(path)
+    assert codes(sheet) == ["label_not_number"]
+    assert [(row.external_id, row.text, row.gold, row.extra) for row in sheet.rows] == [("1.10", "5", 3, {"n": '{"a": [1, 2.5, null]}'})]
+    assert type(sheet.rows[0].text) is str
+    assert sheet.problems[0].external_id == "9" * 5000
+
+
 def test_empty_texts_by_dimension(tmp_path: Path) -> None:
     sheet = csv_of(tmp_path, ("A1", "", "流畅性", " \n", ""), ("A2", "写信", "规范性", "", "5"))
     assert [(p.code, p.severity, p.row) for p in sheet.problems] == [
@@ -205,6 +219,7 @@ def test_ragged_rows(tmp_path: Path) -> None:
     path.write_text("id,dimension,text\nA1,流畅性,春,夏\nA2,流畅性,秋,,\nA3,流畅性\n\nA4,流畅性,冬\n", encoding="utf-8")
     sheet = read(path)
     assert [(p.code, p.row) for p in sheet.problems] == [("ragged_row", 2), ("short_row", 4), ("empty_text", 4)]
+    assert [p.external_id for p in sheet.problems] == ["A1", "A3", "A3"]
     assert "多出：夏" in sheet.problems[0].message["zh"]
     assert [(row.external_id, row.source.row) for row in sheet.rows] == [("A2", 3), ("A4", 6)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from pathlib import Path
 
 import openpyxl
@@ -11,8 +12,9 @@ import xlsxwriter
 from xlsxwriter.worksheet import Worksheet
 
 from core.errors import SheetError
+from core.ingest import Limits
 from core.types import Severity
-from tests.ingest.samples import HEADER, codes, draw_xlsx, only, read, write_xlsx, xlsx_of_xml
+from tests.ingest.samples import HEADER, codes, draw_xlsx, only, read, write_xlsx, xlsx_of_part, xlsx_of_xml
 
 Book = xlsxwriter.Workbook
 
@@ -145,6 +147,12 @@ def test_worksheets(tmp_path: Path) -> None:
         read(path, worksheet="三")
 
 
+def test_worksheet_names_that_xml_must_escape(tmp_path: Path) -> None:
+    path = write_xlsx(tmp_path / "a.xlsx", [], **{"甲 & <乙>": [HEADER[:4], ("B1", "", "流畅性", "夏")]})
+    assert read(path).worksheet == "甲 & <乙>"
+    assert len(read(path, worksheet="甲 & <乙>").rows) == 1
+
+
 def test_hidden_rows_and_worksheets(tmp_path: Path) -> None:
     with xlsxwriter.Workbook(str(tmp_path / "a.xlsx")) as book:
         secret, shown = book.add_worksheet("隐藏"), book.add_worksheet("显示")
@@ -205,3 +213,37 @@ def test_xml_that_is_broken_or_hostile(tmp_path: Path) -> None:
     path = xlsx_of_xml(tmp_path / "b.xlsx", "")
     with pytest.raises(SheetError, match="damaged"):
         read(xlsx_of_xml(path, '</sheetData></worksheet><!DOCTYPE a [<!ENTITY b "c">]><worksheet><sheetData>'))
+
+
+def test_prefixed_xml_is_scanned_too(tmp_path: Path) -> None:
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+
+    def row(number: int, last: str, *texts: str) -> str:
+        cells = "".join(
+            f'<x:c r="{c}{number}" t="inlineStr"><x:is><x:t>{text}</x:t></x:is></x:c>' for c, text in zip("AB", texts, strict=True)
+        )
+        return f'<x:row r="{number}">{cells}{last}</x:row>'
+
+    head = row(1, '<x:c r="C1" t="inlineStr"><x:is><x:t>text</x:t></x:is></x:c>', "id", "dimension")
+    body = row(2, '<x:c r="C2" t="str"><x:f>X1</x:f><x:v>春</x:v></x:c>', "A1", "流畅性")
+    error = row(3, '<x:c r="C3" t="e"><x:v>#REF!</x:v></x:c>', "A2", "流畅性")
+    content = f'<x:worksheet xmlns:x="{space}"><x:sheetData>{head}{body}{error}</x:sheetData></x:worksheet>'
+    path = xlsx_of_part(tmp_path / "a.xlsx", content.encode())
+    sheet = read(path)
+    assert [(p.code, p.row) for p in sheet.problems] == [("formula", 2), ("error_cell", 3)]
+    assert [row.text for row in sheet.rows] == ["春"]
+
+
+def test_hostile_tags_do_not_make_the_scan_slow(tmp_path: Path) -> None:
+    for noise in ('<c r="A1" ' * 200_000, "<row " + 'hidden="1" ' * 200_000, "<c " + 'r="A1" t="n" ' * 200_000, "<" + "a" * 2_000_000):
+        path = xlsx_of_part(tmp_path / "a.xlsx", f"<worksheet><sheetData>{noise}".encode())
+        started = time.process_time()
+        with pytest.raises(SheetError, match="damaged"):
+            read(path)
+        assert time.process_time() - started < 10
+
+
+def test_a_cell_that_never_ends_is_refused(tmp_path: Path) -> None:
+    path = xlsx_of_part(tmp_path / "a.xlsx", b"<worksheet><sheetData><row><c><v>" + b"1234567890abcdef" * 2**20)
+    with pytest.raises(SheetError, match="more than 8 MiB"):
+        read(path, limits=Limits(max_ratio=10**6))

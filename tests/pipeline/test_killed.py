@@ -162,7 +162,8 @@ def test_killed_while_another_aggregator_decides(processes: ForkServerContext, o
     opened.set_aggregator(patient.run.id, "middle")
     asked = orders.log.stat().st_size
     decided = []
-    for moment in [("save_verdicts", 2, "before"), ("save_verdicts", 1, "before"), ("save_verdicts", 1, "after"), ("end_work", 1, "before")]:
+    first, second = ("save_verdicts", 1), ("save_verdicts", 2)
+    for moment in [(*second, "before"), (*first, "before"), (*first, "after"), ("end_work", 1, "before")]:
         assert patient.live(die=moment) == "killed"
         decided.append(opened.progress(patient.run.id).decided)
     assert decided == [1_000, 1_000, 2_000, 2_100]

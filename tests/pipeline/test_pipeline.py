@@ -86,7 +86,8 @@ def test_both_schedules_end_the_same(store: SqlStore) -> None:
     for schedule in ("together", "in_turn"):
         run = add_run(store, 40, schedule=schedule, aggregator="mean")
         work(store, run, [SmallJudge(name) for name in JUDGES])
-        results.append([([replace(kept, item_id=0) for kept in row.judgements], row.verdict and row.verdict.decision) for row in answers(store, run)])
+        rows = answers(store, run)
+        results.append([([replace(kept, item_id=0) for kept in row.judgements], row.verdict and row.verdict.decision) for row in rows])
     assert results[0] == results[1]
 
 
@@ -227,7 +228,7 @@ def test_a_judge_that_is_away_pauses_the_run_and_nothing_is_lost(store: SqlStore
     assert store.run(run.id).error == ""
 
 
-@pytest.mark.parametrize("error", [JudgeError("The weights of third are not here; run `./run.sh setup models`."), RetrievalError("old index")])
+@pytest.mark.parametrize("error", [JudgeError("The weights are not here; run `./run.sh setup models`."), RetrievalError("old index")])
 def test_what_cannot_start_fails_the_run_with_the_reason(store: SqlStore, error: Exception) -> None:
     run = add_run(store, 5)
     opened = SmallJudge("first")
@@ -328,7 +329,8 @@ def test_progress_is_reported_and_a_run_without_rows_is_done(store: SqlStore) ->
     run = add_run(store, 33)
     stages: list[str] = []
     options = replace(OPTIONS, progress_seconds=0.0)
-    work(store, run, [SmallJudge(name) for name in JUDGES], options=options, on_progress=lambda: stages.append(store.progress(run.id).stage))
+    judges = [SmallJudge(name) for name in JUDGES]
+    work(store, run, judges, options=options, on_progress=lambda: stages.append(store.progress(run.id).stage))
     assert list(dict.fromkeys(stages)) == ["loading", "judging", "deciding"]
     assert len(stages) > 12
     empty = add_run(store, 0)

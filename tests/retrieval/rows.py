@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from core.types import Item, LabelledItem, Origin, SourceRef, content_hash
 
 TOPICS = ("茶园", "高铁", "航天", "博物馆", "足球", "渔港", "图书", "医院", "果树", "桥梁")
-ACTS = ("今年春天迎来了新的变化", "吸引了远近的人们前来参观", "让当地居民的生活更加方便", "成为孩子们课余最爱去的地方", "正在慢慢改变这座小城的面貌")
-TAILS = ("大家都说这样的日子越过越有滋味", "老师傅们把手艺一代一代传下去", "年轻人也愿意回到家乡做点事情", "管理人员每天清晨就开始忙碌", "远处的山和近处的水都静静的")
+ACTS = ("今年有了新变化", "吸引人们参观", "让生活更方便", "是孩子爱去的地方", "改变小城面貌")
+TAILS = ("日子越过越有滋味", "手艺代代相传", "年轻人回到家乡", "清晨就开始忙碌", "山和水都静静的")
 
 
 def prose(number: int, topic: str = "", sentences: int = 12) -> str:
-    """Return a text of about 25 characters a sentence that is like no other number's."""
+    """Return a text of about 30 characters a sentence that is like no other number's."""
     source = random.Random(number)
     chosen = topic or source.choice(TOPICS)
     parts = []
     for _ in range(sentences):
-        filler = "".join(chr(0x4E00 + source.randrange(3000)) for _ in range(9))
-        parts.append(f"{chosen}{source.choice(ACTS)}，{filler}，{source.choice(TAILS)}。")
+        one, two = ("".join(chr(0x4E00 + source.randrange(3000)) for _ in range(6)) for _ in range(2))
+        parts.append(f"{one}，{chosen}{source.choice(ACTS)}，{two}，{source.choice(TAILS)}。")
     return "".join(parts)
 
 
@@ -62,3 +64,15 @@ def library(size: int = 60) -> list[LabelledItem]:
 def shown(found: Sequence[tuple[object, ...]]) -> list[int]:
     """Return how many examples each row got."""
     return [len(examples) for examples in found]
+
+
+def competition_rows(path: Path) -> list[tuple[str, str, str]]:
+    """Return dimension, prompt and text of every row of one of the competition's files."""
+    if path.suffix == ".csv":
+        with path.open(encoding="gb18030", newline="") as file:
+            table = [row[1:4] for row in csv.reader(file)]
+    else:
+        from python_calamine import CalamineWorkbook
+
+        table = [[str(cell) for cell in row[1:4]] for row in CalamineWorkbook.from_path(str(path)).get_sheet_by_index(0).to_python()]
+    return [(dimension, prompt, text) for prompt, dimension, text in table[1:]]

@@ -248,7 +248,7 @@ class FakeWorkbench(Workbench):
         )
         left = (len(rows) - len(decided)) / self.rate if run.state is RunState.RUNNING and decided else None
         return RunProgress(
-            run, run.state, "judging" if decided else "learning", len(rows), len(decided), judges,
+            run, run.state, "judging" if decided else "loading", len(rows), len(decided), judges,
             Counter(row.verdict.decision.outcome for row in decided if row.verdict), Counter(row.item.dimension_id for row in rows),
             self.rate if decided else None, left, 0, run.worked_seconds, labels,
         )  # fmt: skip
@@ -383,4 +383,3 @@ def _matches(row: RunRow, query: RowQuery) -> bool:
         and (query.status is None or any(j.status is query.status for j in row.judgements))
         and (not query.search or query.search in row.item.external_id + row.item.prompt + row.item.text)
     )
-

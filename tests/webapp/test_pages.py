@@ -105,6 +105,14 @@ def test_what_is_missing_is_said_before_anything_starts() -> None:
     assert t("judge.no_library") in page.show("").library_facts
 
 
+def test_a_library_without_examples_for_the_sheet_is_pointed_out() -> None:
+    workbench = FakeWorkbench()
+    workbench.libraries_ = [Library(1, "one", "v", 3, datetime.now(UTC), {"fluency": 3})]
+    facts = judge_page(workbench).show("?sheet=sample").library_facts
+    assert EN.t("judge.library_lacks", names="Normativity, Choice") in facts
+    assert "abstain" not in judge_page(FakeWorkbench()).show("?sheet=sample").library_facts
+
+
 def test_a_typed_question_opens_its_row() -> None:
     workbench = FakeWorkbench()
     shown = judge_page(workbench).show(f"?mode={Mode.QUESTION}")

@@ -16,6 +16,7 @@ from tests.webapp.serving import build_app
 from webapp.files import file_name
 from webapp.server import listen
 
+BYTES = {"content-type": "application/octet-stream"}
 BROWSER = {"accept": "text/html,application/xhtml+xml"}
 
 
@@ -86,23 +87,30 @@ def test_downloads_that_cannot_be_had_say_why(client: TestClient) -> None:
 
 
 def test_an_upload_becomes_a_token_under_its_own_name(client: TestClient, workbench: FakeWorkbench) -> None:
-    answer = client.post("/files/uploads", params={"name": "表 一.csv", "language": "zh"}, content="编号".encode())
+    answer = client.post("/files/uploads", params={"name": "表 一.csv", "language": "zh"}, headers=BYTES, content="编号".encode())
     assert workbench.previews[answer.json()["value"]].name == "表 一.csv"
-    library = client.post("/files/libraries", params={"name": "标注.xlsx"}, content=b"x")
+    library = client.post("/files/libraries", params={"name": "标注.xlsx"}, headers=BYTES, content=b"x")
     assert library.json() == {"value": "2"}
 
 
 @pytest.mark.parametrize(("language", "words"), [("zh", "不完整"), ("en", "is truncated")])
 def test_an_unreadable_upload_is_told_in_the_pages_language(client: TestClient, language: str, words: str) -> None:
-    answer = client.post("/files/uploads", params={"name": "broken.xlsx", "language": language}, content=b"PK")
+    answer = client.post("/files/uploads", params={"name": "broken.xlsx", "language": language}, headers=BYTES, content=b"PK")
     assert answer.status_code == 422
     assert words in answer.json()["message"]
 
 
 def test_an_empty_upload_and_one_above_the_limit_are_refused(client: TestClient) -> None:
-    assert "The file is empty" in client.post("/files/uploads", params={"name": "a.csv", "language": "en"}).json()["message"]
-    large = client.post("/files/uploads", params={"name": "a.csv", "language": "en"}, content=b"x" * (1024 * 1024 + 1))
+    assert "The file is empty" in client.post("/files/uploads", params={"name": "a.csv", "language": "en"}, headers=BYTES).json()["message"]
+    large = client.post("/files/uploads", params={"name": "a.csv", "language": "en"}, headers=BYTES, content=b"x" * (1024 * 1024 + 1))
     assert "larger than 1 MiB" in large.json()["message"]
+
+
+def test_a_form_of_another_site_uploads_nothing(client: TestClient, workbench: FakeWorkbench) -> None:
+    before = len(workbench.libraries_)
+    for kind in ("text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
+        answer = client.post("/files/libraries", params={"name": "a.csv"}, headers={"content-type": kind}, content=b"x")
+        assert (answer.status_code, len(workbench.libraries_)) == (422, before)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from string import Formatter
 import pytest
 
 from core.judging import aggregation
+from core.pipeline import DECIDING, JUDGING, LOADING
 from core.queries import RowSort
 from core.settings import ASSETS, PROJECT_ROOT
 from core.types import JudgementStatus, Origin, Outcome, RunState, Severity
@@ -35,7 +36,7 @@ FAMILIES: dict[str, list[str]] = {
     "field": list(MAPPED_FIELDS),
     "field_hint": list(MAPPED_FIELDS),
     "notice": list(NoticeKind),
-    "stage": ["queued", "loading", "learning", "judging", "aggregating", "done"],
+    "stage": [LOADING, JUDGING, DECIDING, *RunState],
 }
 PREFIXES: dict[str, list[str]] = {"shell.page_": list(PageName), "judge.lead_": list(Mode)}
 

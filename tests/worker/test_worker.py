@@ -82,7 +82,9 @@ def test_runs_are_worked_on_one_after_the_other(opened: SqlStore, supervise: Cal
     assert supervisor.pid is None
 
 
-def test_a_killed_worker_is_replaced_and_its_run_goes_on(opened: SqlStore, supervise: Callable[..., WorkerSupervisor], tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_its_run_goes_on(
+    opened: SqlStore, supervise: Callable[..., WorkerSupervisor], tmp_path: Path
+) -> None:
     run = add_run(opened, 60)
     supervisor = supervise(pause=0.003)
     for killed in range(2):

@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 library_app = typer.Typer(help="List and import libraries of labelled examples.", no_args_is_help=True)
 app.add_typer(library_app, name="library")
+models_app = typer.Typer(help="List and fetch the models that panels name.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
 
 
 @app.callback(invoke_without_command=True)
@@ -129,6 +131,42 @@ def reindex(library: Annotated[str, typer.Option(help="Library to index again; d
     from webapp.cli.listings import reindex_libraries
 
     reindex_libraries(library)
+
+
+@models_app.command("list")
+def models_list() -> None:
+    """List the models of every panel, where they lie and how large they are."""
+    from webapp.cli.models import run_list
+
+    raise typer.Exit(run_list())
+
+
+@models_app.command("fetch")
+def models_fetch(
+    panel: Annotated[str, typer.Argument(help="Panel whose models are fetched.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check the hashes of what is here already, too.")] = False,
+) -> None:
+    """Fetch the models of a panel from Hugging Face or ModelScope (PINGPAN_HUB); what broke off goes on.
+
+    Exit status: 1 when a model could not be had.
+    """
+    from webapp.cli.models import run_fetch
+
+    raise typer.Exit(run_fetch(panel, verify=verify))
+
+
+@app.command("serve-judge")
+def serve_judge(
+    panel: Annotated[str, typer.Argument(help="Panel.")],
+    judge: Annotated[str, typer.Argument(help="Judge of the panel whose model server is started.")],
+    port: Annotated[int | None, typer.Option(help="Port instead of the panel file's.", min=1, max=65535)] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that loading may take.", min=1)] = 1800.0,
+    print_only: Annotated[bool, typer.Option("--print", help="Only print the command, to be typed anywhere.")] = False,
+) -> None:
+    """Start a judge's model server (lmdeploy or vLLM) in its own environment and serve until Ctrl-C."""
+    from webapp.cli.serve_judge import run_serve_judge
+
+    raise typer.Exit(run_serve_judge(panel, judge, port, timeout, print_only=print_only))
 
 
 @app.command()

@@ -14,6 +14,7 @@ class ChipKind(StrEnum):
 
     VOTE = "vote"
     OUTLIER = "outlier"
+    ABSTAINED = "abstained"
     UNREAD = "unread"
     PENDING = "pending"
 
@@ -81,7 +82,7 @@ def _chip(name: str, answer: Judgement | None, alone: bool) -> Chip:
     if answer is None:
         return Chip(name, ChipKind.PENDING, None, None)
     if answer.status is not JudgementStatus.OK:
-        return Chip(name, ChipKind.UNREAD, None, answer.status)
+        return Chip(name, ChipKind.ABSTAINED if answer.status is JudgementStatus.ABSTAINED else ChipKind.UNREAD, None, answer.status)
     return Chip(name, ChipKind.OUTLIER if alone else ChipKind.VOTE, answer.label, answer.status)
 
 

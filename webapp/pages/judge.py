@@ -13,7 +13,7 @@ from webapp.pages.address import MAPPED_FIELDS, JudgeAddress, Mode, RunAddress
 from webapp.pages.render import Renderer, count
 from webapp.pages.run_view import LIVE_STATES
 from webapp.pages.runs import POLL_SECONDS, RECENT, run_line, runs_html
-from webapp.pages.shell import READ_QUERY, READ_QUERY_AND, VISIT, PageName, Shell, at_edge, build_shell, explain, html, notice_html
+from webapp.pages.shell import LATEST, READ_QUERY, START, VISIT, PageName, Shell, at_edge, build_shell, explain, html, notice_html
 from webapp.workbench import Question, SheetPreview, Workbench
 
 SAMPLE = "sample"
@@ -28,7 +28,7 @@ class JudgePage:
     shell: Shell
     tabs: gr.HTML
     sheet: gr.HTML
-    question: gr.Group
+    question: gr.Column
     dimension: gr.Dropdown
     prompt: gr.Textbox
     text: gr.Textbox
@@ -73,7 +73,7 @@ class Choices:
         return (
             self.tabs,
             self.sheet,
-            gr.Group(visible=self.asking),
+            gr.Column(visible=self.asking),
             self.panel,
             gr.Dropdown(choices=list(self.libraries), value=self.library),
             self.library_facts,
@@ -115,20 +115,21 @@ def build_judge(render: Renderer, workbench: Workbench, settings: Settings) -> J
     )  # fmt: skip
 
 
-def _build_question(render: Renderer, workbench: Workbench) -> tuple[gr.Group, gr.Dropdown, gr.Textbox, gr.Textbox, gr.HTML]:
+def _build_question(render: Renderer, workbench: Workbench) -> tuple[gr.Column, gr.Dropdown, gr.Textbox, gr.Textbox, gr.HTML]:
     t = render.t
     dimensions = workbench.dimensions()
-    with gr.Group(visible=False, elem_id="judge-question") as group:
+    first = next((d for d in dimensions if not d.needs_prompt), dimensions[0] if dimensions else None)
+    with gr.Column(visible=False, elem_id="judge-question") as group:
         dimension = gr.Dropdown(
             [(d.name(t.language), d.id) for d in dimensions],
-            value=dimensions[0].id if dimensions else None,
+            value=first.id if first else None,
             label=t("judge.dimension"),
             filterable=False,
             elem_id="question-dimension",
         )
         prompt = gr.Textbox(label=t("judge.prompt"), placeholder=t("judge.prompt_hint"), lines=2, max_lines=8, elem_id="question-prompt")
         text = gr.Textbox(label=t("judge.text"), placeholder=t("judge.text_hint"), lines=8, max_lines=24, elem_id="question-text")
-        rubric = html("question-rubric", rubric_html(render, dimensions[0] if dimensions else None))
+        rubric = html("question-rubric", rubric_html(render, first))
     return group, dimension, prompt, text, rubric
 
 
@@ -169,7 +170,7 @@ class JudgeHandlers:
             panel=panel.id if panel else "",
             libraries=tuple((t("judge.library_choice", name=one.name, size=count(one.size)), one.id) for one in libraries),
             library=library.id if library else None,
-            library_facts=self._library(library),
+            library_facts=self._library(library, preview),
             aggregator=address.aggregator if address.aggregator in self.workbench.aggregators() else self.settings.aggregator,
             estimate=self._estimate(rows, panel),
             skip_label=t("judge.skip", count=count(bad)) if bad else "",
@@ -218,10 +219,13 @@ class JudgeHandlers:
             rows=preview.rows[:PREVIEW_ROWS] if preview else (),
         )
 
-    def _library(self, library: Library | None) -> str:
+    def _library(self, library: Library | None, preview: SheetPreview | None) -> str:
+        """Return what the library holds, and for which dimensions of the sheet it has no example."""
         names = {dimension.id: dimension.name(self.render.t.language) for dimension in self.workbench.dimensions()}
         counts = [(names.get(name, name), rows) for name, rows in library.counts.items()] if library else []
-        return self.render("library.html", library=library, counts=counts)
+        wanted = preview.by_dimension if library and preview else {}
+        missing = [names.get(name, name) for name in wanted if library and not library.counts.get(name)]
+        return self.render("library.html", library=library, counts=counts, missing=missing)
 
     def _estimate(self, rows: int, panel: PanelSpec | None) -> str:
         estimate = self.workbench.estimate(rows, panel.id) if rows and panel else None
@@ -281,8 +285,8 @@ def bind_judge(page: JudgePage, demo: gr.Blocks, workbench: Workbench, render: R
 
     nothing = tuple(gr.skip() for _ in page.outputs[:-1])
     refresh = at_edge(render, show, lambda notice: (*nothing, notice))
-    for event in (demo.load, page.shell.header.go):
-        event(refresh, [page.shell.query], page.outputs, js=READ_QUERY, **quiet)
+    demo.load(refresh, [page.shell.query], page.outputs, js=READ_QUERY, **quiet)
+    page.shell.header.go(refresh, [page.shell.query], page.outputs, js=READ_QUERY, trigger_mode=LATEST, **quiet)
     recent = at_edge(render, handlers.recent, lambda notice: (notice, gr.Timer(active=False)))
     for event in (demo.load, page.timer.tick):
         event(recent, [], [page.recent, page.timer], **quiet)
@@ -296,5 +300,5 @@ def bind_judge(page: JudgePage, demo: gr.Blocks, workbench: Workbench, render: R
 def _bind_start(page: JudgePage, start: Callable[..., tuple[str, str]], quiet: Mapping[str, object]) -> None:
     typed = [page.dimension, page.prompt, page.text]
     inputs = [page.shell.query, page.panel, page.library, page.aggregator, page.skip, *typed]
-    started = page.start.click(start, inputs, [page.notice, page.go_to], js=READ_QUERY_AND, trigger_mode="once", **quiet)
+    started = page.start.click(start, inputs, [page.notice, page.go_to], js=START, trigger_mode="once", **quiet)
     started.then(None, [page.go_to], js=VISIT, api_visibility="private")

@@ -13,7 +13,7 @@ from core.types import Dimension, JudgementStatus
 from webapp.pages.address import RunAddress
 from webapp.pages.render import Renderer
 from webapp.pages.run_view import LIVE_STATES, RESUMABLE_STATES, detail, listing, opened, run_head
-from webapp.pages.shell import READ_QUERY, READ_QUERY_AND, NoticeKind, PageName, Shell, at_edge, build_shell, html, notice_html
+from webapp.pages.shell import LATEST, READ_QUERY, READ_QUERY_AND, NoticeKind, PageName, Shell, at_edge, build_shell, html, notice_html
 from webapp.workbench import Workbench
 
 POLL_SECONDS = 1.0
@@ -112,7 +112,7 @@ class RunHandlers:
         progress = self.workbench.progress(address.run)
         dimensions = {dimension.id: dimension for dimension in self.workbench.dimensions()}
         head = run_head(self.render.t, progress, dimensions, address)
-        rows, row = self._rows(address, progress, dimensions)
+        rows, row = self._rows(query, address, progress, dimensions)
         return Shown(
             head=self.render("run_head.html", head=head),
             strip=self.render("run_strip.html", head=head),
@@ -125,7 +125,7 @@ class RunHandlers:
             live=progress.state in LIVE_STATES,
         )
 
-    def _rows(self, address: RunAddress, progress: RunProgress, dimensions: dict[str, Dimension]) -> tuple[str, str]:
+    def _rows(self, query: str, address: RunAddress, progress: RunProgress, dimensions: dict[str, Dimension]) -> tuple[str, str]:
         """Return the HTML of the table and of the opened row ("" for none)."""
         t = self.render.t
         page = self.workbench.rows(address.run, address.rows())
@@ -142,6 +142,7 @@ class RunHandlers:
             "run_rows.html",
             listing=listing(t, page, progress, dimensions, opened_address),
             row=bool(row),
+            query=query,
             dimensions=present,
             labels=sorted({label for dimension in chosen for label in dimension.labels}),
             statuses=[status for status in JudgementStatus if status is not JudgementStatus.OK],
@@ -178,8 +179,9 @@ def bind_run(page: RunPageParts, demo: gr.Blocks, workbench: Workbench, render: 
 
     refresh = at_edge(render, show, lambda notice: nothing_shown(render, notice).values())
     options = {"js": READ_QUERY, "show_progress": "hidden", "api_visibility": "private"}
-    for event in (demo.load, page.timer.tick, page.shell.header.go):
+    for event in (demo.load, page.timer.tick):
         event(refresh, [query], page.outputs, **options)
+    page.shell.header.go(refresh, [query], page.outputs, trigger_mode=LATEST, **options)
 
     def act(event: Callable[..., gr.events.Dependency], handler: Callable[..., str], *inputs: object) -> None:
         """Run an action, show its notice, then draw the page anew."""

@@ -153,7 +153,9 @@ def run_head(t: Translator, progress: RunProgress, dimensions: Mapping[str, Dime
 
 def _judge_line(t: Translator, spec: JudgeSpec, answer: JudgeProgress | None, progress: RunProgress, address: RunAddress) -> JudgeLine:
     done = answer.done if answer else 0
-    rate = done / progress.elapsed_seconds if done and progress.elapsed_seconds > 0 else None
+    average = sum(judge.done for judge in progress.judges) / len(progress.judges) if progress.judges else 0
+    # The run's rate is that of the average judge over the seconds in which judges answered; so is each judge's own.
+    rate = progress.rate * done / average if progress.rate and done and average else None
     troubles = tuple(
         (status, number, address.unfiltered().moved(status=status).url(t.language))
         for status, number in (answer.by_status.items() if answer else ())

@@ -47,10 +47,7 @@ class RunsPage:
 
 
 def run_line(workbench: Workbench, run: Run) -> RunLine:
-    """Return a run's line; a run that is done needs no counting."""
-    if run.state is RunState.DONE:
-        rate = run.items / run.worked_seconds if run.worked_seconds else None
-        return RunLine(run, run.state, run.items, run.items, rate, None, run.worked_seconds, 0)
+    """Return a run's line."""
     now = workbench.progress(run.id)
     return RunLine(run, now.state, now.decided, now.total, now.rate, now.seconds_left, now.elapsed_seconds, now.queue_place)
 
@@ -79,5 +76,5 @@ def bind_runs(page: RunsPage, demo: gr.Blocks, workbench: Workbench, render: Ren
 
     handler = at_edge(render, show, lambda notice: (notice, gr.Timer(active=False)))
     outputs = [page.body, page.timer]
-    for event in (demo.load, page.timer.tick, page.shell.header.go):
+    for event in (demo.load, page.timer.tick):
         event(handler, [page.shell.query], outputs, js=READ_QUERY, show_progress="hidden", api_visibility="private")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,10 +20,13 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# The user went elsewhere while the last answer was on its way: that answer, then one for the latest URL.
+LATEST = "always_last"
 # Every event hands the handler the query string that stands in the browser's address bar at that moment.
 READ_QUERY = "() => [window.location.search]"
 READ_QUERY_AND = "(_, ...rest) => [window.location.search, ...rest]"
-VISIT = "(url) => { if (url) window.location.assign(url); }"
+START = "(_, ...rest) => { window.pingpan.busy(true); return [window.location.search, ...rest]; }"
+VISIT = "(url) => { if (url) window.location.assign(url); else window.pingpan.busy(false); }"
 ATTACH = "window.pingpan.go = () => trigger('go');"
 
 
@@ -76,8 +80,9 @@ def html(elem_id: str, value: str = "") -> gr.HTML:
 
 
 def notice_html(render: Renderer, text: str, kind: NoticeKind = NoticeKind.ERROR) -> str:
-    """Return a notice, or nothing for an empty text."""
-    return render("notice.html", text=text, kind=kind.value)
+    """Return a notice, or nothing for an empty text. The page takes what is no error away after a few seconds."""
+    # Two equal notices after one another must differ, or the second would change nothing on the page.
+    return render("notice.html", text=text, kind=kind.value, at=time.monotonic_ns())
 
 
 def explain(render: Renderer, error: Exception) -> str:

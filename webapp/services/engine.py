@@ -117,8 +117,9 @@ class Engine:
     def _maker(self, spec: JudgeSpec, run: Run) -> Callable[[], Judge]:
         def make() -> Judge:
             library = self.library(run)
-            context = JudgeContext(library.items, library.version, self._dimensions, self._settings.home / "cache" / "judges", self.embedder())
-            return make_judge(spec, context)
+            self.retriever(run)  # building the index teaches the embedder, which judges use too
+            cache = self._settings.home / "cache" / "judges"
+            return make_judge(spec, JudgeContext(library.items, library.version, self._dimensions, cache, self.embedder()))
 
         return make
 

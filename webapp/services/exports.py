@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from core.ingest.export import ExportRow
 from core.types import Dimension, Severity
 from db.store import SqlStore
 from webapp.views import ExportTargets
@@ -36,7 +35,7 @@ class Exporter:
     def _result(self, run_id: int, targets: ExportTargets) -> Path:
         from core.ingest.export_csv import write_result_csv
 
-        return write_result_csv(targets.result, self._rows(run_id), self._dimensions, targets.encoding).path
+        return write_result_csv(targets.result, self._store.export_rows(run_id), self._dimensions, targets.encoding).path
 
     def _full(self, run_id: int, targets: ExportTargets) -> Path:
         from core.ingest.export_xlsx import write_full_xlsx
@@ -47,7 +46,7 @@ class Exporter:
         problems = self._store.problems(run.sheet_id)
         return write_full_xlsx(
             targets.full,
-            self._rows(run_id),
+            self._store.export_rows(run_id),
             run,
             self._dimensions,
             extra_columns=tuple(column for column in sheet.columns if column not in used),
@@ -59,14 +58,4 @@ class Exporter:
     def _jsonl(self, run_id: int, targets: ExportTargets) -> Path:
         from core.ingest.export_jsonl import write_jsonl
 
-        return write_jsonl(targets.jsonl, self._rows(run_id), self._store.run(run_id), self._dimensions)[0]
-
-    def _rows(self, run_id: int) -> Iterator[ExportRow]:
-        for row in self._store.export_rows(run_id):
-            yield ExportRow(
-                row.item,
-                row.judgements,
-                row.verdict,
-                tuple((example.external_id, example.similarity) for example in row.examples),
-                row.correction.label if row.correction else None,
-            )
+        return write_jsonl(targets.jsonl, self._store.export_rows(run_id), self._store.run(run_id), self._dimensions)[0]

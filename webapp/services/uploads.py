@@ -76,7 +76,9 @@ class Uploads:
             (target / NAME_FILE).write_text(name or path.name, encoding="utf-8")
         except OSError as error:
             reason = error.strerror or str(error)
-            raise SheetError(f"{path} cannot be read: {reason}. Check the path and its rights.", zh=f"无法读取 {path}：{reason}。") from error
+            raise SheetError(
+                f"{path} cannot be read: {reason}. Check the path and its rights.", zh=f"无法读取 {path}：{reason}。请检查路径和权限。"
+            ) from error
         return Upload(digest, name or path.name, target / CONTENT_FILE)
 
     def get(self, token: str) -> Upload:

@@ -33,7 +33,9 @@ _MARKDOWN = re.compile(r"[*`#]+|^\s*(?:json|text|plaintext)\s*\n|__+")
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-_STYLE = re.compile(r"\\(?:text|mathrm|mathbf|mathit|mathsf|mathcal|textbf|textit|operatorname|rm|bf|bar|overline|hat|boldsymbol)\s*\{([^{}]*)\}")
+_STYLE = re.compile(
+    r"\\(?:text|mathrm|mathbf|mathit|mathsf|mathcal|textbf|textit|operatorname|rm|bf|bar|overline|hat|boldsymbol)\s*\{([^{}]*)\}"
+)
 _SYMBOLS = {
     "times": "×", "div": "÷", "leq": "≤", "leqslant": "≤", "le": "≤", "geq": "≥", "geqslant": "≥", "ge": "≥", "neq": "≠", "ne": "≠",
     "pm": "±", "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ",

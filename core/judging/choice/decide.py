@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from core.judging.choice import grammar, phrases
+from core.judging.choice import grammar, phrases, prose
 from core.judging.choice.clean import fold
 from core.judging.choice.grammar import Mention, Strength
 from core.judging.choice.likeness import most_like
@@ -15,26 +15,20 @@ from core.judging.choice.polarity import leading_polarity, polarity
 from core.judging.choice.tokens import LETTER, TEXT, Tokens, tokenize
 
 _NONE: frozenset[str] = frozenset()
-_CLAUSE_END = re.compile(r"[。;\n!?]|解析|[,.]\s*(?:因为|理由|原因|because|since)|\.\s|\.$")
-_LEAD = re.compile(
-    r"[\s\"'(\[《:,.、\-]*(?:(?:好的|以下是[^:。]{0,8}|这道?题|本题|回答|我的回答|模型|答|根据[^,。]{0,24}|属于|选项|选|是|为|应|该|正确|答案|的|故|因此|所以|我|们|认为|觉得|可以|推断出|"
-    r"the|answer|correct|option|is|it's|it|therefore|so)[\s:,\"'(\[《]*){0,10}",
+_AFTER_HEAD = re.compile(
+    r"[\s\"'》)\],、.:;。!?~…>}-]|$|(?:这?[两二三四]个?)?选?项(?=[\s。,.!]|$)|解析|因为|由于|理由|吧|呢|哦|了"
+    r"|而不是|而非|because|since",
     re.IGNORECASE,
 )
-_AFTER_HEAD = re.compile(r"[\s\"'》)\],、.:;。!?~…>}-]|$|(?:这?[两二三四]个?)?选?项(?=[\s。,.!]|$)|解析|因为|由于|理由|吧|呢|哦|了|而不是|而非|because|since", re.IGNORECASE)
 _MARKER = re.compile(rf"(?:选项\s*(?={LETTER}))?({LETTER})(?:(?<=选项.)|\s*(?:选?项|{TEXT}|[、.:)\]]))")
-_CALLED_RIGHT = re.compile(r"(?:选项|选择|选)?[\s\"']*(?P<core>.+?)[\s\"']*(?:选项|这一项|项)?\s*(?:才?是)?(?:正确|对)(?:的|答案|选项)*[\s。.!]*")
-_EQUALS = re.compile(r".*(?:=|等于|约为|[是为:])\s*(?P<core>[^=是为:]+?)[\s。.!]*", re.DOTALL)
-_CONCLUSION = re.compile(r"(?:因此|所以|因而|故|综上|总之|可见|由此|therefore|thus|hence|\bso\b)[^。\n]*", re.IGNORECASE)
 _LAST_CLAUSE = re.compile(rf".*[.。!,:\n]\s*(?P<last>{LETTER}(?:[\s、.:(]*{TEXT})?)[\s.。!)]*", re.DOTALL)
-_CLAUSES = re.compile(r"[,。;!?\n]")
 _MOST_FUZZY = 120
 
 
 def decide(plain: str, sheet: Sheet) -> Pick:
     """Return what the cleaned reply `plain` picks of `sheet`. Never raises; texts of any length take linear time."""
     tokens = tokenize(plain, sheet)
-    steps = (_whole, _stated, _contrasted, _truth_word, _judged, _nothing, _mentioned, _resembling)
+    steps = (_whole, _stated, _contrasted, _truth_word, _judged, _nothing, prose.mentioned, prose.resembling)
     for step in steps:
         pick = step(tokens)
         if pick is not None:
@@ -45,10 +39,10 @@ def decide(plain: str, sheet: Sheet) -> Pick:
 def _whole(tokens: Tokens) -> Pick | None:
     """Read replies that are one mention and nothing else, and those that take all options or none."""
     core = fold(tokens.plain)
-    called = _CALLED_RIGHT.fullmatch(tokens.plain)
+    called = phrases.CALLED_RIGHT.fullmatch(tokens.plain)
     for words, confidence in ((tokens.plain, 0.995), (called["core"] if called else "", 0.98)):
-        if same := _reading_so(tokens, words):
-            return Pick(_nearest_spelling(tokens, same), ChoiceKind.OPTION_TEXT, confidence, tokens.plain[:80])
+        if same := tokens.reading(words):
+            return Pick(tokens.nearest(same), ChoiceKind.OPTION_TEXT, confidence, tokens.plain[:80])
     for option in tokens.sheet.options:
         if not option.folded and option.text and tokens.plain.strip("\"' 。.()") == option.text.strip():
             return Pick(frozenset({option.letter}), ChoiceKind.OPTION_TEXT, 0.99, tokens.plain[:80])
@@ -68,14 +62,6 @@ def _whole(tokens: Tokens) -> Pick | None:
             return Pick(_NONE, ChoiceKind.NO_ANSWER, 0.9, tokens.plain[:80])  # the options repeated
         return _pick(tokens, target[0], 0.99 if tokens.sheet.options else 0.97)
     return None
-
-
-def _reading_so(tokens: Tokens, words: str) -> frozenset[str]:
-    """Return the options whose text is `words`; an option that reads "a" is not meant by the letter A."""
-    core = fold(words)
-    if len(core) == 1 and core in "abcdefgh":
-        return frozenset(option.letter for option in tokens.sheet.options if option.text == words.strip(" \"'.。)("))
-    return frozenset(option.letter for option in tokens.sheet.options if core and option.folded == core)
 
 
 def _stated(tokens: Tokens) -> Pick | None:
@@ -100,12 +86,12 @@ def _stated(tokens: Tokens) -> Pick | None:
 
 def _after_open_cue(tokens: Tokens, start: int, end: int, strength: int) -> Mention | None:
     """Read the words after an answer phrase as an option too short to be marked, a true/false word or a misspelt option."""
-    stop = _CLAUSE_END.search(tokens.text, end)
+    stop = phrases.CLAUSE_END.search(tokens.text, end)
     clause = tokens.text[end : stop.start() if stop else len(tokens.text)]
     core = fold(clause)
     if not core or len(core) > _MOST_FUZZY:
         return None
-    cores = {core, fold(_CLAUSES.split(clause.lstrip(" ,"), maxsplit=1)[0])}
+    cores = {core, fold(phrases.CLAUSES.split(clause.lstrip(" ,"), maxsplit=1)[0])}
     letters = frozenset(option.letter for option in tokens.sheet.options if option.folded in cores)
     if not letters and strength >= Strength.FIRM:
         letters = _by_side(tokens.sheet, leading_polarity(clause)) or most_like(core, tokens.sheet.options)[0]
@@ -117,7 +103,7 @@ def _head(tokens: Tokens, cued: list[Mention]) -> Mention | None:
     formal = next((mention for mention in cued if mention.strength == Strength.FORMAL), None)
     if formal is not None:
         return formal
-    opening = _CLAUSE_END.search(tokens.text)
+    opening = phrases.CLAUSE_END.search(tokens.text)
     limit = opening.start() if opening else len(tokens.text)
     first = next((mention for mention in cued if mention.start <= limit and mention.strength >= Strength.CHOOSING), None)
     bare = grammar.target_at(tokens, 0)
@@ -180,10 +166,9 @@ def _truth_word(tokens: Tokens) -> Pick | None:
     """Read the side of a true/false question."""
     if not _is_true_false(tokens.sheet) or re.search(LETTER, tokens.text):
         return None
-    lead = _LEAD.match(tokens.text)
     side = leading_polarity(tokens.text)
-    if side is None and lead is not None:
-        side = leading_polarity(tokens.text[lead.end() :])
+    if side is None:
+        side = leading_polarity(tokens.text[prose.after_lead(tokens.text) :])
     letters = _by_side(tokens.sheet, side)
     return Pick(letters, ChoiceKind.OPTION_TEXT, 0.97, tokens.plain[:80]) if letters else None
 
@@ -235,92 +220,9 @@ def _nothing(tokens: Tokens) -> Pick | None:
     return None
 
 
-def _mentioned(tokens: Tokens) -> Pick | None:
-    """Read the only option that is mentioned at all, or the only one in the conclusion."""
-    for conclusion in reversed(list(_CONCLUSION.finditer(tokens.text))):
-        named = frozenset(letter for token in re.findall(f"{LETTER}|{TEXT}", conclusion.group()) for letter in tokens.letters_of(token))
-        if len(named) == 1:
-            return Pick(named, ChoiceKind.OPTION_TEXT, 0.9, tokens.spell(*conclusion.span()))
-    texts = re.findall(TEXT, tokens.text)
-    letters = re.findall(LETTER, tokens.text)
-    by_text = frozenset(letter for token in texts for letter in tokens.letters_of(token))
-    by_letter = frozenset(letter for token in letters for letter in tokens.letters_of(token))
-    if len(by_letter) == 1 and (not by_text or by_letter == by_text):
-        return Pick(by_letter, ChoiceKind.LETTER_AND_TEXT if by_text else ChoiceKind.LETTER, 0.85, tokens.plain[:80])
-    if len(set(texts)) == 1 and not by_letter:
-        whole, likeness = most_like(fold(tokens.plain), tokens.sheet.options)
-        if likeness >= 0.85 and not whole & by_text:
-            return Pick(whole, ChoiceKind.OPTION_TEXT, 0.85, tokens.plain[:80])  # 太阳辐射与重力作用 is not 太阳辐射
-        certainty = 0.95 if len(tokens.text) <= 12 else 0.88
-        return Pick(_nearest_spelling(tokens, by_text), ChoiceKind.OPTION_TEXT, certainty, tokens.plain[:80])
-    if len(by_letter) == 1 and tokens.text[:3].strip()[:1] in set(letters):
-        return Pick(by_letter, ChoiceKind.LETTER, 0.75, tokens.plain[:80])
-    if len(set(texts)) == 1:
-        return Pick(by_text, ChoiceKind.OPTION_TEXT, 0.75, tokens.plain[:80])
-    if not by_letter and len(set(texts)) > 1 and (pick := _among_texts(tokens)) is not None:
-        return pick
-    both = by_letter | by_text
-    if both == tokens.sheet.letters and not tokens.sheet.several:
-        return Pick(_NONE, ChoiceKind.NO_ANSWER, 0.85, tokens.plain[:80])  # the options repeated
-    return Pick(both, ChoiceKind.MULTIPLE, 0.75, tokens.plain[:80]) if both and len(tokens.text) < 40 else None
-
-
-def _among_texts(tokens: Tokens) -> Pick | None:
-    """Read which of several option texts in free prose is meant as the answer."""
-    named = grammar.find_named(tokens)
-    clauses = [(clause, frozenset(re.findall(TEXT, clause))) for clause in _CLAUSES.split(tokens.text)]
-    alone = [(clause, next(iter(texts))) for clause, texts in clauses if len(texts) == 1]
-    on_topic = {token for clause, token in alone if tokens.sheet.topic and tokens.sheet.topic in clause}
-    if len(on_topic) == 1:
-        return Pick(tokens.letters_of(on_topic.pop()), ChoiceKind.OPTION_TEXT, 0.8, tokens.plain[:80])
-    if len(named) == 1:
-        return Pick(named, ChoiceKind.OPTION_TEXT, 0.8, tokens.plain[:80])
-    if tokens.sheet.asks_wrong:
-        others = max((texts for _, texts in clauses), key=len)
-        odd = {token for _, token in alone} - others
-        if len(odd) == 1 and len(others) == len(tokens.sheet.options) - 1:
-            return Pick(tokens.letters_of(odd.pop()), ChoiceKind.ELIMINATION, 0.8, tokens.plain[:80])
-    if alone and alone[0][0] == clauses[0][0]:
-        return Pick(tokens.letters_of(alone[0][1]), ChoiceKind.OPTION_TEXT, 0.65, alone[0][0][:80])
-    return None
-
-
-def _resembling(tokens: Tokens) -> Pick | None:
-    """Read a misspelt or shortened option text."""
-    equals = _EQUALS.fullmatch(tokens.plain)
-    if equals is not None:
-        same = frozenset(option.letter for option in tokens.sheet.options if option.folded and option.folded == fold(equals["core"]))
-        if same:
-            return Pick(_nearest_spelling(tokens, same), ChoiceKind.OPTION_TEXT, 0.9, tokens.plain[:80])
-    for words in _cores(tokens.plain):
-        letters, near = most_like(fold(words).rstrip("吧呢啊呀哦嘛"), tokens.sheet.options)
-        if letters:
-            return Pick(letters, ChoiceKind.OPTION_TEXT, round(0.6 + 0.3 * near, 2), words[:80])
-    return _by_clause(tokens)
-
-
-def _cores(plain: str) -> list[str]:
-    """Return what may be the bare answer in `plain`: all of it, its first clause, without opening words, without 正确."""
-    lead = _LEAD.match(plain)
-    found: list[str] = []
-    for start in (0, lead.end() if lead else 0):
-        stop = _CLAUSE_END.search(plain, start)
-        for words in (plain[start:], plain[start : stop.start()] if stop else ""):
-            called = _CALLED_RIGHT.fullmatch(words)
-            found += [words, *([called["core"]] if called else [])]
-    return list(dict.fromkeys(found))
-
-
-def _by_clause(tokens: Tokens) -> Pick | None:
-    """Read a whole clause that only one option has, unless another clause belongs to other options alone."""
-    clauses = [fold(clause) for clause in _CLAUSES.split(tokens.plain)]
-    whole = {option.letter: {fold(part) for part in re.split(r"[,。;]", option.text)} for option in tokens.sheet.options}
-    for clause in clauses:
-        having = [option.letter for option in tokens.sheet.options if len(clause) >= 5 and clause in option.folded]
-        if len(having) == 1:
-            strange = [other for other in clauses if other not in whole[having[0]] and any(other in parts for parts in whole.values())]
-            return None if strange else Pick(frozenset(having), ChoiceKind.OPTION_TEXT, 0.78, clause[:80])
-    return None
+def _is_true_false(sheet: Sheet) -> bool:
+    sides = [polarity(option.text) for option in sheet.options]
+    return len(sides) >= 2 and None not in sides
 
 
 def _by_side(sheet: Sheet, side: bool | None) -> frozenset[str]:
@@ -350,7 +252,7 @@ def _pick(tokens: Tokens, mention: Mention, confidence: float) -> Pick:
 
 def _with_short_text(tokens: Tokens, mention: Mention) -> Mention:
     """Add the text beside the letter where it is too short to be looked for everywhere."""
-    stop = _CLAUSE_END.search(tokens.text, mention.end + 3)
+    stop = phrases.CLAUSE_END.search(tokens.text, mention.end + 3)
     beside = fold(tokens.text[mention.end : stop.start() if stop else len(tokens.text)])
     same = frozenset(option.letter for option in tokens.sheet.options if beside and option.folded == beside)
     return replace(mention, by_text=same) if same & mention.by_letter else mention
@@ -360,15 +262,4 @@ def _resolved(tokens: Tokens, mention: Mention) -> frozenset[str]:
     """Return the letters named; a letter that no option has gives way to a text beside it."""
     if mention.by_letter and mention.by_text and not mention.by_letter & tokens.labels:
         return mention.by_text
-    return mention.by_letter or _nearest_spelling(tokens, mention.by_text)
-
-
-def _nearest_spelling(tokens: Tokens, letters: frozenset[str]) -> frozenset[str]:
-    """Return, of options that read alike once folded, those whose exact spelling stands in the reply, else all of them."""
-    if len(letters) < 2:
-        return letters
-    alike = [option for option in tokens.sheet.options if option.letter in letters]
-    if len({option.folded for option in alike}) > 1:
-        return letters
-    exact = frozenset(option.letter for option in alike if option.text and option.text in tokens.plain)
-    return exact or letters
+    return mention.by_letter or tokens.nearest(mention.by_text)

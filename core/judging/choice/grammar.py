@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import IntEnum
 
 from core.judging.choice.tokens import LETTER, TEXT, Tokens
 
@@ -40,7 +41,8 @@ _NOT = re.compile(
     rf"|{_AS_OPTION}[\s,:(\[\-]{{0,3}}(?:错误?|不正确|不对|不符合?|×|排除)(?=[\s。,.;!)\]]|$)",
 )
 _NOT_ENGLISH = re.compile(
-    r"[\s\"')\]]*(?:option|choice)?\s*(?:is|are|was|seems|would be)\s+(?:clearly\s+|also\s+)?(?:incorrect|wrong|not\b|false|excluded|inaccurate)"
+    r"[\s\"')\]]*(?:option|choice)?\s*(?:is|are|was|seems|would be)\s+(?:clearly\s+|also\s+)?"
+    r"(?:incorrect|wrong|not\b|false|excluded|inaccurate)"
     r"|[\s\"')\]]*(?:isn't|aren't|cannot|can't|doesn't|does not)\b",
     re.IGNORECASE,
 )
@@ -60,10 +62,13 @@ _CUES = (
     # formal: the marked answer of an exam key
     r"(?P<formal>\[(?:正确|参考|标准|最终|本题)?(?:答案|选项)\]\s*(?:[:是为选]\s*)*)",
     # firm: says that this is the answer
-    r"(?P<firm>(?:答案|正解)(?:选项|选择|的选项)?(?:应该|应当|应|就|可能|大概|也许|或许|显然|确实|理应|当然|必然|一定|只能|仍然|也|还|都|便|则|明显|选择|选(?!项)|是|为|:|,|=|在于|如下|\"|'|\s)*"
+    r"(?P<firm>(?:(?:正确|标准|参考|最终|最佳|本题|我)的?)?(?:答案|正解)(?:选项|选择|的选项)?(?:应该|应当|应|就|可能|大概|也许|或许|显然|确实|理应|当然|必然|一定|只能|仍然|也|还|都|便|则|明显|选择|选(?!项)|是|为|:|,|=|在于|如下|\"|'|\s)*"
     r"|正确的?(?:选项|选择|一项|项|结论|做法|说法|表述)?(?:应该?|应当|就|可能)*(?:是|为|:|有|\s)+"
-    r"|(?<!in)(?:correct|right|best|final|accurate|appropriate)\s+(?:answer|option|choice|response|one)s?\b[^.:\n\ue000-\ue107]{0,40}?(?:\bis|\bare|would be|should be|must be|will be|:|=|-)\s*(?:that\s|the\s|option\s|choice\s|letter\s|answer\s|likely\s|probably\s)*"
-    r"|\bans(?:wer)?s?\b[\"']?(?:\s+(?:to|for)\b[^.:\n\ue000-\ue107]{0,40}?)?\s*(?:is\b|are\b|:|=|would be|should be|must be|\s)*(?:the\s|option\s|choice\s|letter\s|likely\s|probably\s)*)",
+    r"|(?<!in)(?:correct|right|best|final|accurate|appropriate)\s+(?:answer|option|choice|response|one)s?\b[^.:\n\ue000-\ue107]{0,40}?"
+    r"(?:\bis|\bare|would be|should be|must be|will be|:|=|-)\s*"
+    r"(?:that\s|the\s|option\s|choice\s|letter\s|answer\s|likely\s|probably\s)*"
+    r"|\bans(?:wer)?s?\b[\"']?(?:\s+(?:to|for)\b[^.:\n\ue000-\ue107]{0,40}?)?\s*(?:is\b|are\b|:|=|would be|should be|must be|\s)*"
+    r"(?:the\s|option\s|choice\s|letter\s|likely\s|probably\s)*)",
     # choosing: the replier's own choice
     r"(?P<choosing>(?<![不别勿误未没错难多备])(?<!不能)(?<!不会)(?<!不应)(?<!不可)(?<!不要)(?<!不想)(?<!不该)(?<!无法)(?<!不可以)选(?!项|自|取自|择题|举|手)(?:择|取|出|定)?(?:了|的是|的|中|:|为|是|正确|选项|答案|\"|\s)*"
     r"|(?:认为|觉得|我猜测?|我想|倾向于|推断出?|推测出?|判断出?|可知|可得出?|得出|得到|推出|推知|看出|结论|猜测|答)(?:这?道?题|答案)?(?:应该?|应当|就|可能|大概|是|为|选|:|,|\s)*"
@@ -83,9 +88,15 @@ _REJECT_CUE = re.compile(
     r"\s*(?:选项|答案|选择|options?|choices?)?\s*(?=[\s\"'(\[]*[\ue000-\ue107])",
     re.IGNORECASE,
 )
-_EXCEPT = re.compile(rf"除了?\s*(?:选项)?(?P<out>{LETTER}(?:{_JOIN}{LETTER})*)[^。,]{{0,4}},?\s*(?:其他|其余|剩下|剩余)?(?:的|选项|三项|三个)*\s*(?:都|均|全|皆)(?:是|选|部|为)*(?P<no>不|错)?")
+_EXCEPT = re.compile(
+    rf"除了?\s*(?:选项)?(?P<out>{LETTER}(?:{_JOIN}{LETTER})*)[^。,]{{0,4}},?\s*"
+    r"(?:其他|其余|剩下|剩余)?(?:的|选项|三项|三个)*\s*(?:都|均|全|皆)(?:是|选|部|为)*(?P<no>不|错)?"
+)
 _REST_RIGHT = re.compile(r"(?:其余|其他|剩下|剩余)[^。,;]{0,6}(?:都|均|全|皆)(?!不|错|没|无)")
-_NAMING = re.compile(rf"(?<![不未没非])(?:构成|属于|认定为|定为|称为|称作|叫做?|体现了?|考虑|诊断[为是:]?|首选|患有|发生在|发生于|爆发于|应为|应是)[\s\"'《]*({TEXT})")
+_NAMING = re.compile(
+    r"(?<![不未没非])(?:构成|属于|认定为|定为|称为|称作|叫做?|体现了?|考虑|诊断[为是:]?|首选|患有|发生在|发生于|爆发于|应为|应是)"
+    rf"[\s\"'《]*({TEXT})"
+)
 _RETRACTED = re.compile(
     r"(?:^|[\s.。!\n;,])(?:不对[,。!]|更正|修正|纠正|改为|等等|再想|重新(?:考虑|思考|分析|审题|看|检查))|说错|搞错|弄错|答错|写错|(?:前面|上面|刚才|之前)[^。]{0,8}(?:错|误)"
     r"|但?仔细(?:想|一想|看)|\bwait\b|\bactually\b|\bcorrection\b|on\s+second\s+thought|let\s+me\s+(?:reconsider|recheck|correct)|\bmy\s+mistake\b",
@@ -93,7 +104,7 @@ _RETRACTED = re.compile(
 )
 
 
-class Strength:
+class Strength(IntEnum):
     """How plainly a phrase states the answer; larger is plainer."""
 
     TRUTH = 1

@@ -56,8 +56,11 @@ def widest_reading(folded: str, at: int, option: Option, options: Sequence[Optio
             continue
         for start in range(max(0, at - offset - 1), min(at, at - offset + 1) + 1):
             for end in range(start + len(longer.folded) - 1, start + len(longer.folded) + 2):
-                if start < 0 or end > len(folded) or end < at + len(option.folded) or end - start <= len(option.folded):
+                past = at + len(option.folded)
+                if end > len(folded) or end < past or end - start <= len(option.folded):
                     continue
+                if (start < at and folded[start] != longer.folded[0]) or (end > past and folded[end - 1] != longer.folded[-1]):
+                    continue  # the words around belong to the sentence, not to the longer option
                 score = likeness(folded[start:end], longer)
                 if score > best:
                     found, best = (longer, start, end), score

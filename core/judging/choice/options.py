@@ -18,7 +18,6 @@ _NEGATIVE = re.compile(
     r"不正确|不符合|不恰当|不合理|不属于|不包括|不是|不能|不可能|不应|不宜|不当|不准确|不会|不对|错误|有误|无关|除外|没有|\b(?:NOT|not|EXCEPT|except|incorrect|false|wrong)\b"
 )
 _INSTRUCTION = re.compile(r"(?:请?选择?(?:出)?正确的?(?:选项|答案)(?:作答)?|请?作答|[(\[]\s*[)\]]|[\s。.:?_…])+$")
-_ASKING = re.compile(r"(?:的?(?:是|为|属于|叫做?)|于)?(?:[哪什谁何].*|\s*)$")
 _CLAUSES = re.compile(r"[,。;?!\n]")
 _MULTIPLE = re.compile(r"多选|多项选择|不定项|哪些|哪几|multiple\s+answers|select\s+all|all\s+that\s+apply", re.IGNORECASE)
 
@@ -30,15 +29,15 @@ _MOST_LABELS = 200
 class Sheet:
     """The options of a prompt with what its question says of them.
 
-    `asks_wrong`: it asks for the wrong one; `several`: more than one may be right; `topic`: the last word of what is
-    asked ("首都" of "中国的首都是哪座城市"), "" where there is none.
+    `asks_wrong`: it asks for the wrong one; `several`: more than one may be right; `question`: what comes before
+    the options, folded.
     """
 
     options: tuple[Option, ...]
     numbered: bool
     asks_wrong: bool
     several: bool
-    topic: str = ""
+    question: str = ""
 
     @property
     def letters(self) -> frozenset[str]:
@@ -68,8 +67,7 @@ def parse_options(prompt: str) -> Sheet:
         options.append(Option(LETTERS[place], text, fold(text)))
     numbered = bool(chain) and chain[0].style[0] in {"digit", "circled"}
     asked = _CLAUSES.split(_INSTRUCTION.sub("", question[-300:]))[-1]
-    topic = _ASKING.sub("", asked)[-2:]
-    return Sheet(tuple(options), numbered, bool(_NEGATIVE.search(asked)), bool(_MULTIPLE.search(question)), topic if len(topic) == 2 else "")
+    return Sheet(tuple(options), numbered, bool(_NEGATIVE.search(asked)), bool(_MULTIPLE.search(question)), fold(question))
 
 
 def _labels(plain: str) -> list[_Label]:
@@ -81,16 +79,20 @@ def _labels(plain: str) -> list[_Label]:
             if match[name]:
                 alphabet, index = name, symbols.index(match[name])
                 break
-        bare = not (closed or mark)
-        if bare and alphabet in {"digit", "lower"}:
+        apart = match.start() == 0 or plain[match.start()].isspace() or plain[match.start() - 1].isspace()
+        if not (closed or mark) and alphabet != "circled" and (alphabet != "upper" or not apart):
             continue
         labels.append(_Label(index, (alphabet, opened, closed, mark), match.start(), match.end()))
     return labels
 
 
 def _longest_chain(labels: list[_Label]) -> list[_Label]:
-    """Return the longest run A, B, C, … of one style; of equally long ones the last, for options end a prompt."""
+    """Return the longest run A, B, C, … of one style; of equally long ones a marked one, then the last: options end a prompt."""
     best: list[_Label] = []
+
+    def rank(chain: list[_Label]) -> tuple[int, bool, int]:
+        return (len(chain), chain[0].style[2:] != (False, ""), chain[0].start) if chain else (0, False, -1)
+
     for style in dict.fromkeys(label.style for label in labels):
         same = [label for label in labels if label.style == style][-_MOST_LABELS:]
         for first in (place for place, label in enumerate(same) if label.index == 0):
@@ -98,6 +100,6 @@ def _longest_chain(labels: list[_Label]) -> list[_Label]:
             for label in same[first + 1 :]:
                 if label.index == len(chain) and label.start > chain[-1].end:
                     chain.append(label)
-            if len(chain) >= 2 and (len(chain), chain[0].start) >= (len(best), best[0].start if best else -1):
+            if len(chain) >= 2 and rank(chain) >= rank(best):
                 best = chain
     return best

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 
+CLAUSES = re.compile(r"[,。;!?\n]")
+CLAUSE_END = re.compile(r"[。;\n!?]|解析|[,.]\s*(?:因为|理由|原因|because|since)|\.\s|\.$")
+CALLED_RIGHT = re.compile(
+    r"(?:选项|选择|选)?[\s\"']*(?P<core>.+?)[\s\"']*(?:选项|这一项|项)?\s*(?:才?是)?(?:正确|对)(?:的|答案|选项)*[\s。.!]*"
+)
+
 _REFUSAL = re.compile(
     r"爱莫能助|无法(?:回答|作答|提供|确定|判断|给出|选择|做出|得出|理解|识别|处理|满足|完成|帮|在|从|对|参与|协助|得知)|(?:没法|不便|不能|不会|不可以|拒绝|难以)(?:够|直接)*(?:回答|作答|提供|确定|判断|给出|选择|对|讨论|帮)"
     r"|没有?学会|没有?学习|还没学|尚未学|暂不支持|不支持(?:该|此)|敏感(?:词|信息|内容)|违规|重新编辑|抱歉|对不起|不好意思|很遗憾|不知道|不清楚|不太清楚|不了解|我不会|不确定"
@@ -16,6 +22,7 @@ _EMPTY = re.compile(
     r"|完全?不想|不想(?:回答|选|关)|误导|不感兴趣|跳过|略过|题目?[^。]{0,4}有(?:问题|误|错)|skip",
     re.IGNORECASE,
 )
+_CONTENT = re.compile("[\\w√×\ue000-\ue107]")
 _NONE_RIGHT = re.compile(
     r"(?:以上|上述|这些|所有|四个|四项|各|几个)?(?:选项|答案|说法|各项|都|均|全部)*(?:都|均|皆|全部?|全都)(?:不(?:是|对|正确|符合|选|成立|合适)|错误|错|没有?)|没有(?:一个|任何|任意|哪个)?(?:一项|选项|答案|是)*(?:的)?(?:正确|合适|对)"
     r"|无(?:正确|合适)(?:的)?(?:答案|选项)|(?:一个|都)也?不选|none\s+of\s+(?:the|these|them)|no\s+(?:correct|right)\s+(?:answer|option|choice)|neither\s+of",
@@ -29,7 +36,10 @@ _ALL = re.compile(
     r"[\s\"').\]。!,]*(?:$|[。.\n;]|解析|因为)",
     re.IGNORECASE,
 )
-_ALL_OPTION = re.compile(r"(?:以上|上述|前述)[^不无非错]*(?:是|对|正确|可|包括|全部|所有|属于|有)$|均是$|都是$|all\s+of\s+the\s+above", re.IGNORECASE)
+_ALL_OPTION = re.compile(
+    r"(?:以上|上述|前述)[^不无非错]*(?:是|对|正确|可|包括|全部|所有|属于|有)$|均是$|都是$|all\s+of\s+the\s+above",
+    re.IGNORECASE,
+)
 _NONE_OPTION = re.compile(r"(?:以上|上述|前述)[^。]*(?:不|错|无|非)|none\s+of\s+the\s+above", re.IGNORECASE)
 
 
@@ -48,7 +58,7 @@ def is_refusal(text: str) -> bool:
 
 def is_empty(text: str) -> bool:
     """Return whether the reply, as tokens, is an error of the service or talk about not answering."""
-    return not any(character.isalnum() or character in "√×" or character >= "\ue000" for character in text) or _EMPTY.search(text) is not None
+    return _CONTENT.search(text) is None or _EMPTY.search(text) is not None
 
 
 def says_all(plain: str) -> bool:

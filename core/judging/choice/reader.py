@@ -61,7 +61,7 @@ def _bounded(text: str) -> str:
 
 def _among_equals(pick: Pick, correct: frozenset[str], sheet: Sheet) -> Pick:
     """Count a text that several options share as the correct one of them."""
-    if pick.kind is not ChoiceKind.MULTIPLE and pick.kind is not ChoiceKind.OPTION_TEXT or len(pick.letters) < 2:
+    if pick.kind not in {ChoiceKind.MULTIPLE, ChoiceKind.OPTION_TEXT} or len(pick.letters) < 2:
         return pick
     texts = {option.folded for option in sheet.options if option.letter in pick.letters}
     if len(texts) != 1:
@@ -76,11 +76,16 @@ def _reading(correct: frozenset[str], pick: Pick, marked: bool) -> ChoiceReading
 
 
 def _explain(correct: frozenset[str], pick: Pick, label: int) -> Mapping[str, str]:
-    right, chosen = "、".join(sorted(correct)), "、".join(sorted(pick.letters))
-    right_en, chosen_en = ", ".join(sorted(correct)), ", ".join(sorted(pick.letters))
+    right, right_en = "、".join(sorted(correct)), ", ".join(sorted(correct))
     if not pick.letters:
-        zh, en = ("回复拒绝作答", "The reply declines to answer") if pick.kind is ChoiceKind.REFUSAL else ("回复没有选出选项", "The reply picks no option")
+        declines = pick.kind is ChoiceKind.REFUSAL
+        zh, en = ("回复拒绝作答", "The reply declines to answer") if declines else ("回复没有选出选项", "The reply picks no option")
         return {"zh": f"{zh}，正确选项是{right}，记0分。", "en": f"{en}; the correct option is {right_en}: 0."}
-    how_zh, how_en = _KINDS.get(pick.kind, ("", ""))
-    verdict_zh, verdict_en = ("与正确选项一致，记1分", "which is correct: 1") if label else (f"正确选项是{right}，记0分", f"the correct option is {right_en}: 0")
-    return {"zh": f"回复选{chosen}（{how_zh}），{verdict_zh}。", "en": f"The reply picks {chosen_en} ({how_en}), {verdict_en}."}
+    how_zh, how_en = _KINDS[pick.kind]
+    zh, en = f"正确选项是{right}，记0分", f"the correct option is {right_en}: 0"
+    if label:
+        zh, en = "与正确选项一致，记1分", "which is correct: 1"
+    return {
+        "zh": f"回复选{'、'.join(sorted(pick.letters))}（{how_zh}），{zh}。",
+        "en": f"The reply picks {', '.join(sorted(pick.letters))} ({how_en}), {en}.",
+    }

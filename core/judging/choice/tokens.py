@@ -43,7 +43,8 @@ _ORDINAL = re.compile(
     r"|\bthe\s+(?:(first|second|third|fourth)|(last))\s+(?:option|choice|answer|one)\b",
     re.IGNORECASE,
 )
-_ORDINALS = {**{symbol: place % 8 for place, symbol in enumerate("一二三四五六七八12345678")}, "first": 0, "second": 1, "third": 2, "fourth": 3}
+_ORDINALS = {symbol: place % 8 for place, symbol in enumerate("一二三四五六七八12345678")}
+_ORDINALS.update({"first": 0, "second": 1, "third": 2, "fourth": 3})
 _CIRCLED = "①②③④⑤⑥⑦⑧"
 _NUMBER = re.compile(
     rf"([{_CIRCLED}])|(?:(?<=[{_CJK}:=\"(\[])\s*|(?<=is\s)|(?<=option\s)|^[\s(\[\"]*)(?<![第\d])([1-8])(?=\s*(?:$|[.。,)\]\"!;:、\n]|选?项|号|[\ue000-\ue007]))",
@@ -67,6 +68,20 @@ class Tokens:
         """Return the canonical letters that one token character stands for."""
         code = ord(token)
         return frozenset(LETTERS[code - LETTER_BASE]) if code >= LETTER_BASE else self.groups[code - TEXT_BASE]
+
+    def reading(self, words: str) -> frozenset[str]:
+        """Return the options whose text is `words`; an option that reads "a" is not meant by the letter A."""
+        core = fold(words)
+        if len(core) == 1 and core in "abcdefgh":
+            return frozenset(option.letter for option in self.sheet.options if option.text == words.strip(" \"'.。)("))
+        return frozenset(option.letter for option in self.sheet.options if core and option.folded == core)
+
+    def nearest(self, letters: frozenset[str]) -> frozenset[str]:
+        """Return, of options that read alike once folded, those whose exact spelling stands in the reply, else all of them."""
+        alike = [option for option in self.sheet.options if option.letter in letters]
+        if len({option.folded for option in alike}) != 1:
+            return letters
+        return frozenset(option.letter for option in alike if option.text and option.text in self.plain) or letters
 
     def spell(self, start: int, end: int) -> str:
         """Return that part of the token text in words again, at most 80 characters."""
@@ -93,6 +108,8 @@ def tokenize(plain: str, sheet: Sheet) -> Tokens:
 
 def is_markable(option: Option) -> bool:
     """Return whether the text is telling enough to be looked for anywhere in a reply, not just where an answer stands."""
+    if len(option.folded) == 1:
+        return option.folded in "甲乙丙丁戊"
     return len(option.folded) >= 2 and (polarity(option.text) is None or "成立" in option.text)
 
 
@@ -145,10 +162,20 @@ def _mark_letters(text: str, sheet: Sheet, labels: frozenset[str]) -> str:
     if sheet.numbered:
         text = _NUMBER.sub(lambda match: match.group().replace(match.group(1) or match.group(2), _numbered(match)), text)
     text = _ORDINAL.sub(lambda match: _ordinal(match, sheet), text)
-    text = _RUN.sub(lambda match: match.group(1) + "、".join(map(_letter, match.group(2))) if _is_run(match.group(2), labels) else match.group(), text)
-    text = _CAPITAL.sub(lambda match: match.group() if match.group() == "A" and _ARTICLE.match(text, match.end()) else _letter(match.group()), text)
+    text = _RUN.sub(lambda match: _spread(match, labels), text)
+    text = _CAPITAL.sub(_capital, text)
     own = {option.text: chr(TEXT_BASE + place) for place, option in enumerate(sheet.options) if re.fullmatch("[a-h]", option.text)}
     return _SMALL.sub(lambda match: match.group().replace(match.group(1), own.get(match.group(1)) or _letter(match.group(1))), text)
+
+
+def _spread(match: re.Match[str], labels: frozenset[str]) -> str:
+    run = match.group(2)
+    return match.group(1) + "、".join(map(_letter, run)) if _is_run(run, labels) else match.group()
+
+
+def _capital(match: re.Match[str]) -> str:
+    article = match.group() == "A" and _ARTICLE.match(match.string, match.end()) is not None
+    return match.group() if article else _letter(match.group())
 
 
 def _letter(letter: str) -> str:
@@ -169,6 +196,3 @@ def _ordinal(match: re.Match[str], sheet: Sheet) -> str:
 
 def _numbered(match: re.Match[str]) -> str:
     return chr(LETTER_BASE + (_CIRCLED.index(match.group(1)) if match.group(1) else int(match.group(2)) - 1))
-
-
-__all__ = ["LETTER", "TEXT", "Tokens", "fold", "is_markable", "tokenize"]

@@ -84,7 +84,7 @@ def build_pack(rows: Sequence[Sequence[int]], prefix: Prefix | None, kernel: Att
     lengths = np.array([len(row) for row in own])
     starts = np.concatenate(([0], np.cumsum(lengths)))
     positions = np.concatenate([np.arange(offset, offset + length) for length in lengths])
-    blocks = [(row, begin) for row, length in enumerate(lengths) for begin in range(int(starts[row]), int(starts[row] + length), QUERY_BLOCK)]
+    blocks = [(row, begin) for row in range(len(own)) for begin in range(int(starts[row]), int(starts[row + 1]), QUERY_BLOCK)]
     blocks.sort(key=lambda block: int(starts[block[0]]) - block[1])  # the longest-running blocks first
 
     def on_device(array: Any, dtype: Any) -> Tensor:
@@ -100,7 +100,7 @@ def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | None,  # noqa: ARG001 (transformers passes it; the pack says what is seen)
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,

@@ -196,15 +196,12 @@ class PromptEncoder:
     def _warn_when_unusual(self) -> None:
         sample = RenderedPrompt(system="请按标准评分。", user="例文一：今天天气很好。\n\n请只回答分数 (1-5)：", sha256="")
         if self.encode([sample])[0] != self.ordinary_ids(sample):
-            log.warning("The tokenizer of this %s model joins texts across control tokens; prompts differ slightly from its training.", self._model_type)
+            log.warning("This %s tokenizer joins texts across control tokens; prompts differ slightly from its training.", self._model_type)
 
 
 def _run(text: str) -> Run:
-    pieces: list[str | Slot] = []
-    for piece in re.split(f"({SYSTEM_MARK}|{USER_MARK})", text):
-        if piece:
-            pieces.append(Slot.SYSTEM if piece == SYSTEM_MARK else Slot.USER if piece == USER_MARK else piece)
-    return Run(tuple(pieces))
+    slots = {SYSTEM_MARK: Slot.SYSTEM, USER_MARK: Slot.USER}
+    return Run(tuple(slots.get(piece, piece) for piece in re.split(f"({SYSTEM_MARK}|{USER_MARK})", text) if piece))
 
 
 def _is_control(token: dict[str, Any], template: str) -> bool:

@@ -36,7 +36,10 @@ NAMES = (
     (re.compile(r"\bfeed_forward\.w2\b"), "mlp.down_proj"),
 )
 FUSED = "attention.wqkv"
-MODULES = {"wqkv": ("q_proj", "k_proj", "v_proj"), "wo": ("o_proj",), "w1": ("gate_proj",), "w3": ("up_proj",), "w2": ("down_proj",), "output": ("lm_head",)}
+MODULES = {
+    "wqkv": ("q_proj", "k_proj", "v_proj"), "wo": ("o_proj",), "w1": ("gate_proj",), "w3": ("up_proj",), "w2": ("down_proj",),
+    "output": ("lm_head",),
+}  # fmt: skip
 KEPT_SETTINGS = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_act",
     "max_position_embeddings", "initializer_range", "rms_norm_eps", "rope_theta", "rope_scaling", "tie_word_embeddings",
@@ -61,7 +64,9 @@ class HeadShape:
         return tuple(part.reshape(-1, *rest).contiguous() for part in (query, key, value))  # type: ignore[return-value]
 
 
-def convert_internlm2(source: Path, target: Path, progress: Callable[[int, int], None] | None = None, shard_bytes: int = SHARD_BYTES) -> None:
+def convert_internlm2(
+    source: Path, target: Path, progress: Callable[[int, int], None] | None = None, shard_bytes: int = SHARD_BYTES
+) -> None:
     """Write `source`, an InternLM2ForCausalLM folder of safetensors, to `target` as a LlamaForCausalLM folder.
 
     `progress` is called with (tensors written, tensors in all). The folder appears under its name only when it is
@@ -232,7 +237,7 @@ def main(arguments: list[str]) -> int:
         if len(arguments) == 3:
             convert_adapter(source, target, _read_json(Path(arguments[2]) / "config.json"))
         else:
-            convert_internlm2(source, target, lambda done, total: _show(done, total))
+            convert_internlm2(source, target, _show)
     except PingpanError as error:
         sys.stderr.write(f"{error}\n")
         return 1

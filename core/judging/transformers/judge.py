@@ -84,20 +84,23 @@ class TransformersJudge:
         prepared: list[_Prepared] = []
         for request in requests:
             if request.prompt is None:
-                prepared.append(_Prepared(request, answer=self._without_answer(request, JudgementStatus.FAILED, "the request carries no prompt")))
-                continue
-            ids = tuple(next(encoded))
-            if request.dimension.id not in self._label_ids and request.dimension.id not in self._unfit:
-                self._learn_labels(request.dimension)
-            if request.dimension.id in self._unfit:
-                reason = self._unfit[request.dimension.id]
-                prepared.append(_Prepared(request, answer=self._without_answer(request, JudgementStatus.ABSTAINED, reason, len(ids))))
-            elif len(ids) > self._max_length:
-                reason = f"the prompt has {len(ids)} tokens, the limit of this judge is {self._max_length} (max_length in the panel file)"
-                prepared.append(_Prepared(request, answer=self._without_answer(request, JudgementStatus.FAILED, reason, len(ids))))
+                answer = self._without_answer(request, JudgementStatus.FAILED, "the request carries no prompt")
+                prepared.append(_Prepared(request, answer=answer))
             else:
-                prepared.append(_Prepared(request, ids))
+                prepared.append(self._checked(request, tuple(next(encoded))))
         return prepared
+
+    def _checked(self, request: JudgeRequest, ids: Ids) -> _Prepared:
+        dimension = request.dimension
+        if dimension.id not in self._label_ids and dimension.id not in self._unfit:
+            self._learn_labels(dimension)
+        if dimension.id in self._unfit:
+            answer = self._without_answer(request, JudgementStatus.ABSTAINED, self._unfit[dimension.id], len(ids))
+            return _Prepared(request, answer=answer)
+        if len(ids) > self._max_length:
+            reason = f"the prompt has {len(ids)} tokens, the limit of this judge is {self._max_length} (max_length in the panel file)"
+            return _Prepared(request, answer=self._without_answer(request, JudgementStatus.FAILED, reason, len(ids)))
+        return _Prepared(request, ids)
 
     def _answer(self, prepared: Sequence[_Prepared]) -> Iterator[Judgement]:
         assert self._scorer is not None
@@ -121,7 +124,8 @@ class TransformersJudge:
         highest = max(score.log_probabilities)
         weights = [math.exp(value - highest) for value in score.log_probabilities]
         if not all(math.isfinite(weight) for weight in weights):
-            return self._without_answer(request, JudgementStatus.FAILED, "the model's output is not a number; use another dtype", len(row.ids))
+            reason = "the model's output is not a number; use another dtype"
+            return self._without_answer(request, JudgementStatus.FAILED, reason, len(row.ids))
         total = sum(weights)
         probabilities = {label: weight / total for label, weight in zip(request.dimension.labels, weights, strict=True)}
         return Judgement(

@@ -5,11 +5,15 @@ keys: the prefix, which is the same memory for every row, and the row's own toke
 windowed. Products accumulate in float32. -1e30 stands for minus infinity, without its NaNs.
 """
 
+# Kernels are Triton's dialect: compile-time arguments in capitals, no Python types; Triton itself comes with CUDA builds of PyTorch only.
+# ruff: noqa: N803
+# mypy: disable-error-code="import-not-found,untyped-decorator,no-untyped-def"
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from core.judging.transformers.attention import QUERY_BLOCK, Pack
+from core.judging.transformers.attention import QUERY_BLOCK, Pack, loop_kernel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,12 +35,11 @@ def available() -> bool:
     return "triton" in globals()
 
 
-
 @jit
-def _accumulate(  # type: ignore[no-untyped-def]
+def _accumulate(
     acc, total, top, query, query_place, k, v, k_step, v_step, first, end, place_offset, scale, softcap, window,
     WIDTH: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr, MASKED: tl.constexpr, WINDOWED: tl.constexpr,
-    CAPPED: tl.constexpr, PRECISION: tl.constexpr,
+    CAPPED: tl.constexpr,
 ):  # fmt: skip
     """Fold one block of keys, from index `first`, into the running softmax; a key's place is its index + place_offset."""
     n = first + tl.arange(0, BLOCK_N)
@@ -48,7 +51,7 @@ def _accumulate(  # type: ignore[no-untyped-def]
     else:
         keys = tl.load(k + n[None, :] * k_step + d[:, None])
         values = tl.load(v + n[:, None] * v_step + d[None, :])
-    scores = tl.dot(query, keys, input_precision=PRECISION) * scale
+    scores = tl.dot(query, keys) * scale
     if CAPPED:
         # tanh(x) = 1 - 2 / (exp(2 x) + 1), which neither overflows nor cancels where scores are large.
         scores = softcap * (1.0 - 2.0 / (tl.exp2(scores * (2.8853900817779268 / softcap)) + 1.0))
@@ -62,16 +65,16 @@ def _accumulate(  # type: ignore[no-untyped-def]
     weights = tl.exp2(scores - higher[:, None])
     fade = tl.exp2(top - higher)
     total = total * fade + tl.sum(weights, 1)
-    acc = tl.dot(weights.to(values.dtype), values, acc * fade[:, None], input_precision=PRECISION)
+    acc = tl.dot(weights.to(values.dtype), values, acc * fade[:, None])
     return acc, total, higher
 
 
 @jit
-def _attention(  # type: ignore[no-untyped-def]
+def _attention(
     q, k, v, prefix_k, prefix_v, out, starts, blocks, prefix_length, scale, softcap, window,
     q_token, q_head, k_token, k_head, v_token, v_head, pk_token, pk_head, pv_token, pv_head, out_token, out_head,
     GROUP: tl.constexpr, WIDTH: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    HAS_PREFIX: tl.constexpr, WINDOWED: tl.constexpr, CAPPED: tl.constexpr, PRECISION: tl.constexpr,
+    HAS_PREFIX: tl.constexpr, WINDOWED: tl.constexpr, CAPPED: tl.constexpr,
 ):  # fmt: skip
     """Compute one block of queries of one head: program (head, block)."""
     head = tl.program_id(0)
@@ -96,47 +99,52 @@ def _attention(  # type: ignore[no-untyped-def]
         for n in range(seen_from // BLOCK_N * BLOCK_N, whole, BLOCK_N):
             acc, total, top = _accumulate(
                 acc, total, top, query, query_place, prefix_k + kv * pk_head, prefix_v + kv * pv_head, pk_token, pv_token,
-                n, prefix_length, 0, scale, softcap, window, WIDTH, BLOCK_D, BLOCK_N, False, WINDOWED, CAPPED, PRECISION)  # fmt: skip
+                n, prefix_length, 0, scale, softcap, window, WIDTH, BLOCK_D, BLOCK_N, False, WINDOWED, CAPPED)  # fmt: skip
         if whole < prefix_length:
             acc, total, top = _accumulate(
                 acc, total, top, query, query_place, prefix_k + kv * pk_head, prefix_v + kv * pv_head, pk_token, pv_token,
-                whole, prefix_length, 0, scale, softcap, window, WIDTH, BLOCK_D, BLOCK_N, True, WINDOWED, CAPPED, PRECISION)  # fmt: skip
+                whole, prefix_length, 0, scale, softcap, window, WIDTH, BLOCK_D, BLOCK_N, True, WINDOWED, CAPPED)  # fmt: skip
     own_from = begin + tl.maximum(seen_from - prefix_length, 0) // BLOCK_N * BLOCK_N
     for n in range(own_from, first, BLOCK_N):
         acc, total, top = _accumulate(
             acc, total, top, query, query_place, k + kv * k_head, v + kv * v_head, k_token, v_token,
-            n, end, offset, scale, softcap, window, WIDTH, BLOCK_D, BLOCK_N, False, WINDOWED, CAPPED, PRECISION)  # fmt: skip
+            n, end, offset, scale, softcap, window, WIDTH, BLOCK_D, BLOCK_N, False, WINDOWED, CAPPED)  # fmt: skip
     for n in range(first, tl.minimum(first + BLOCK_M, end), BLOCK_N):
         acc, total, top = _accumulate(
             acc, total, top, query, query_place, k + kv * k_head, v + kv * v_head, k_token, v_token,
-            n, end, offset, scale, softcap, window, WIDTH, BLOCK_D, BLOCK_N, True, WINDOWED, CAPPED, PRECISION)  # fmt: skip
+            n, end, offset, scale, softcap, window, WIDTH, BLOCK_D, BLOCK_N, True, WINDOWED, CAPPED)  # fmt: skip
     answer = (acc / total[:, None]).to(out.dtype.element_ty)
     tl.store(out + m[:, None] * out_token + head * out_head + d[None, :], answer, mask=here)
 
 
 def triton_kernel(query: Tensor, key: Tensor, value: Tensor, layer: int, pack: Pack, scale: float, window: int, softcap: float) -> Tensor:
-    """Compute packed attention; see AttentionKernel. The innermost stride of every tensor is 1."""
+    """Compute packed attention; see AttentionKernel. The innermost stride of every tensor is 1.
+
+    For 16-bit numbers: matrix units have no full float32, so that is left to the loop over rows.
+    """
     import torch
+
+    if query.element_size() != 2:
+        return loop_kernel(query, key, value, layer, pack, scale, window, softcap)
 
     tokens, heads, width = query.shape
     out = torch.empty((tokens, heads, width), dtype=query.dtype, device=query.device)
     prefix_key, prefix_value = pack.prefix.layers[layer] if pack.prefix else (key, value)
     block_d = max(16, triton.next_power_of_2(width))
-    narrow = query.element_size() == 2
-    block_n, stages = (64, 2 if block_d > 128 else 3) if narrow else (32, 2)
+    block_n = 32 if block_d > 128 else 64
     _attention[(heads, pack.blocks.shape[0])](
         query, key, value, prefix_key, prefix_value, out, pack.starts_on_device, pack.blocks, pack.prefix_length, scale, softcap, window,
         query.stride(0), query.stride(1), key.stride(0), key.stride(1), value.stride(0), value.stride(1),
         prefix_key.stride(0), prefix_key.stride(1), prefix_value.stride(0), prefix_value.stride(1), out.stride(0), out.stride(1),
         GROUP=heads // key.shape[1], WIDTH=width, BLOCK_D=block_d, BLOCK_M=QUERY_BLOCK, BLOCK_N=block_n,
-        HAS_PREFIX=pack.prefix_length > 0, WINDOWED=window > 0, CAPPED=softcap > 0, PRECISION="tf32" if narrow else "ieee",
-        num_warps=8, num_stages=stages,
+        HAS_PREFIX=pack.prefix_length > 0, WINDOWED=window > 0, CAPPED=softcap > 0,
+        num_warps=8, num_stages=3,
     )  # fmt: skip
     return out
 
 
 @jit
-def _rms_norm(x, weight, out, width, eps, x_row, ADD_ONE: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _rms_norm(x, weight, out, width, eps, x_row, ADD_ONE: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
     here = column < width
@@ -162,18 +170,15 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, add_one: bool) -> Tensor:
 
 
 @jit
-def _gated(gate, up, out, width, gate_row, up_row, GELU: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gated(gate, up, out, width, gate_row, up_row, GELU: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(1).to(tl.int64)
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = column < width
     g = tl.load(gate + row * gate_row + column, mask=here, other=0.0).to(tl.float32)
     u = tl.load(up + row * up_row + column, mask=here, other=0.0).to(tl.float32)
-    if GELU:
-        # tanh form of GELU: 0.5 g (1 + tanh(z)) = g * sigmoid(2 z)
-        g = g * tl.sigmoid(1.5957691216057308 * (g + 0.044715 * g * g * g))
-    else:
-        g = g * tl.sigmoid(g)
-    tl.store(out + row * width + column, (g * u).to(out.dtype.element_ty), mask=here)
+    # GELU in its tanh form: 0.5 g (1 + tanh(z)) = g * sigmoid(2 z)
+    inner = 1.5957691216057308 * (g + 0.044715 * g * g * g) if GELU else g
+    tl.store(out + row * width + column, (g * tl.sigmoid(inner) * u).to(out.dtype.element_ty), mask=here)
 
 
 def gated(gate: Tensor, up: Tensor, gelu: bool) -> Tensor:
@@ -191,7 +196,7 @@ def gated(gate: Tensor, up: Tensor, gelu: bool) -> Tensor:
 
 
 @jit
-def _rotate(x, cos, sin, heads, x_token, x_head, table_row,  # type: ignore[no-untyped-def]
+def _rotate(x, cos, sin, heads, x_token, x_head, table_row,
             HALF: tl.constexpr, INTERLEAVED: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_R: tl.constexpr):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     r = tl.arange(0, BLOCK_R)
@@ -222,7 +227,7 @@ def rotate_in_place(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> N
 
 
 @jit
-def _quantize_rows(x, out, scales, width, x_row, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _quantize_rows(x, out, scales, width, x_row, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
     here = column < width

@@ -69,9 +69,9 @@ def choose_device(judge_id: str, wanted: str) -> str:
         raise JudgeError(f"Judge {judge_id!r}: there is no device {wanted!r}; write auto, cpu, cuda or cuda:N.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise JudgeError(
-            f"Judge {judge_id!r} asks for {wanted}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here. Set `device: auto` or install "
-            "a CUDA build of PyTorch and the driver.",
-            zh=f"评委 {judge_id!r} 要求设备 {wanted}，但 PyTorch 在本机只看到 {torch.cuda.device_count()} 个 CUDA 设备。请设置 device: auto。",
+            f"Judge {judge_id!r} asks for {wanted}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here. "
+            "Set `device: auto` or install a CUDA build of PyTorch and the driver.",
+            zh=f"评委 {judge_id!r} 要求设备 {wanted}，但本机只有 {torch.cuda.device_count()} 个 CUDA 设备，请设置 device: auto。",
         )
     return wanted
 
@@ -119,7 +119,7 @@ def _check_quantization(judge_id: str, options: TransformersOptions, device: str
         raise JudgeError(
             f"Judge {judge_id!r}: `quantization: {chosen}` needs the package bitsandbytes and a CUDA card; here the device is {device}. "
             "Run `pip install bitsandbytes`, or set `quantization: none`.",
-            zh=f"评委 {judge_id!r}：quantization: {chosen} 需要 bitsandbytes 和 CUDA 显卡（当前设备 {device}）。请安装 bitsandbytes 或改为 none。",
+            zh=f"评委 {judge_id!r}：{chosen} 量化需要 bitsandbytes 和 CUDA 显卡（当前设备 {device}），请安装 bitsandbytes 或改为 none。",
         )
 
 

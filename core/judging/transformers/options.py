@@ -41,7 +41,7 @@ class TransformersOptions(BaseModel):
     dtype: Precision = Field(Precision.AUTO, description="Number format: auto, bf16, fp16 or fp32.")
     quantization: Quantization = Field(Quantization.NONE, description="none, 8bit, 4bit (bitsandbytes) or fp8 (Hopper and Ada cards).")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    token_budget: int = Field(16_384, ge=64, le=1_048_576, description="Tokens that go through the model together.")
+    token_budget: int = Field(16_384, ge=64, le=1_048_576, description="Tokens that go through the model together; more saves little.")
     max_length: int | None = Field(None, ge=16, description="Longest prompt in tokens; the model's own limit when not given.")
     share_prefix: bool = Field(True, description="Compute the part that all prompts of a dimension begin with only once.")
     allow_pickle: bool = Field(False, description="Also load weights that are not safetensors; such files can run code.")

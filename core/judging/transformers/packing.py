@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os.path
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,6 +71,9 @@ def group_by_prefix(rows: Sequence[Sequence[int]], known: Sequence[Ids], shortes
 def _common_beginning(rows: Sequence[Sequence[int]], shortest: int) -> Ids:
     if len(rows) < 2:
         return ()
-    common = os.path.commonprefix([tuple(row) for row in rows])
-    length = min(len(common), min(len(row) for row in rows) - 1)
-    return tuple(common[:length]) if length >= shortest else ()
+    # What the first and the last in order share, all between them share.
+    ordered = [tuple(row) for row in rows]
+    first, last = min(ordered), max(ordered)
+    shared = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    length = min(shared, min(len(row) for row in rows) - 1)
+    return first[:length] if length >= shortest else ()

@@ -40,7 +40,8 @@ def read_sentencepiece(path: Path, added: Mapping[int, str]) -> Tokenizer:
     pieces = [added.get(number, piece.piece) for number, piece in enumerate(model.pieces)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     vocabulary.update({text: number for number, text in added.items() if number >= len(pieces)})
-    scores = {piece.piece: piece.score for number, piece in enumerate(model.pieces) if piece.type == PieceType.NORMAL and number not in added}
+    ordinary = [piece for number, piece in enumerate(model.pieces) if piece.type == PieceType.NORMAL and number not in added]
+    scores = {piece.piece: piece.score for piece in ordinary}
     unknown = next(pieces[number] for number, piece in enumerate(model.pieces) if piece.type == PieceType.UNKNOWN)
     tokenizer = Tokenizer(BPE(vocabulary, _merges(scores, vocabulary), unk_token=unknown, fuse_unk=True, byte_fallback=True))
     steps: list[Any] = []

@@ -34,17 +34,17 @@ def find_weights(judge_id: str, options: TransformersOptions, cache_dir: Path) -
             zh=f"评委 {judge_id!r}：{folder} 中没有 config.json，不是模型文件夹，请修改面板文件中的 model。",
         )
     if read_config(folder).get("model_type") == "internlm2":
+        target = models_folder(cache_dir) / options.model.strip("/")
+        command = f"\n  python -m core.judging.transformers.convert '{folder}' '{target}'"
         raise JudgeError(
-            f"Judge {judge_id!r}: {folder} is an InternLM2 checkpoint, whose own code does not run on this version of transformers. Convert it "
-            f"once:\n  python -m core.judging.transformers.convert '{folder}' '{models_folder(cache_dir) / options.model.strip('/')}'",
-            zh=f"评委 {judge_id!r}：{folder} 是 InternLM2 检查点，需先转换一次：\n"
-            f"  python -m core.judging.transformers.convert '{folder}' '{models_folder(cache_dir) / options.model.strip('/')}'",
+            f"Judge {judge_id!r}: {folder} is an InternLM2 checkpoint, whose own code transformers 5 cannot run. Convert it once:{command}",
+            zh=f"评委 {judge_id!r}：{folder} 是 InternLM2 检查点，需先转换一次：{command}",
         )
     if not any(folder.glob("*.safetensors")) and not options.allow_pickle:
         raise JudgeError(
             f"Judge {judge_id!r}: {folder} has no *.safetensors weights. Other formats can run code when they are opened; if you trust the "
             "file, set `allow_pickle: true` in the panel file.",
-            zh=f"评委 {judge_id!r}：{folder} 中没有 safetensors 权重。其他格式可能执行代码；若信任该文件，请在面板文件中设置 allow_pickle: true。",
+            zh=f"评委 {judge_id!r}：{folder} 中没有 safetensors 权重。其他格式可能执行代码；若信任该文件，请设置 allow_pickle: true。",
         )
     return folder
 
@@ -57,7 +57,7 @@ def _find_folder(judge_id: str, options: TransformersOptions, cache_dir: Path) -
             return folder
     if direct.is_absolute() or options.model.startswith((".", "~")) or options.model.count("/") != 1:
         raise JudgeError(
-            f"Judge {judge_id!r}: there is no folder {direct}. Correct `model` in the panel file: a folder, or a hub id such as Qwen/Qwen2-7B-Instruct.",
+            f"Judge {judge_id!r}: there is no folder {direct}. Correct `model` in the panel file: a folder, or a hub id (owner/name).",
             zh=f"评委 {judge_id!r}：找不到文件夹 {direct}，请修改面板文件中的 model（文件夹或模型库编号）。",
         )
     from huggingface_hub import snapshot_download
@@ -69,7 +69,7 @@ def _find_folder(judge_id: str, options: TransformersOptions, cache_dir: Path) -
         raise JudgeError(
             f"Judge {judge_id!r}: the weights of {options.model} are not on this machine. Fetch those of the whole panel:\n"
             "  ./run.sh models fetch PANEL\nor name a folder as `model` in the panel file.",
-            zh=f"评委 {judge_id!r}：本机没有 {options.model} 的权重。请运行：\n  ./run.sh models fetch 面板名\n或在面板文件中写本地文件夹。",
+            zh=f"评委 {judge_id!r}：本机没有 {options.model} 的权重。请运行：\n  ./run.sh models fetch 面板名\n或改写为本地文件夹。",
         ) from error
 
 
@@ -122,8 +122,9 @@ def check_memory(judge_id: str, need: MemoryNeed, free: int, device: str) -> Non
     if need.total <= free:
         return
     raise JudgeError(
-        f"Judge {judge_id!r} needs about {need.total / GIB:.1f} GiB on {device} ({need.weights / GIB:.1f} for the weights, {need.pack / GIB:.1f} for a "
-        f"pack), but {free / GIB:.1f} GiB are free. Close what else uses the device, lower `token_budget`, or set `quantization: 8bit` or `4bit`.",
+        f"Judge {judge_id!r} needs about {need.total / GIB:.1f} GiB on {device} ({need.weights / GIB:.1f} for the weights, "
+        f"{need.pack / GIB:.1f} for a pack), but {free / GIB:.1f} GiB are free. Close what else uses the device, lower `token_budget`, "
+        "or set `quantization: 8bit` or `4bit`.",
         zh=f"评委 {judge_id!r} 约需 {need.total / GIB:.1f} GiB 显存/内存（{device}），目前可用 {free / GIB:.1f} GiB。"
         "请关闭其他占用程序、减小 token_budget，或设置 quantization: 8bit / 4bit。",
     )

@@ -49,8 +49,8 @@ def upgrade() -> None:
         "WHERE j.run_id = verdicts.run_id AND j.item_id = verdicts.item_id), 0)"
     )
     unusual = sa.text("status <> 'ok'")
-    columns = ["run_id", "status", "item_id"]
-    op.create_index("ix_judgements_not_ok", "judgements", columns, sqlite_where=unusual, postgresql_where=unusual)
+    keys = ["run_id", "status", "item_id"]
+    op.create_index("ix_judgements_not_ok", "judgements", keys, sqlite_where=unusual, postgresql_where=unusual)
     for name, columns in _VERDICT_INDEXES:
         op.create_index(name, "verdicts", columns)
 

@@ -23,12 +23,14 @@ CONTROL: Mapping[str, tuple[str, ...]] = {
     "llama": ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"),
 }
 TEMPLATES: Mapping[str, str] = {
-    "glm": "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
+    "glm": "[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}",
     "qwen2": "{% if messages[0].role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{{ '<|im_start|>assistant\n' }}",
     "gemma2": "{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
-    "{% for m in messages %}<start_of_turn>{{ m.role }}\n{{ m.content | trim }}<end_of_turn>\n{% endfor %}<start_of_turn>model\n",
-    "llama": "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n",
+    "{% for m in messages %}<start_of_turn>{{ m.role }}\n{{ m.content | trim }}<end_of_turn>\n{% endfor %}{{ '<start_of_turn>model\n' }}",
+    "llama": "{{ bos_token }}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{{ '<|im_start|>assistant\n' }}",
 }
 SIZES: Mapping[str, Any] = {
     "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
@@ -54,7 +56,8 @@ def tiny_tokenizer(family: str) -> Any:
         backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
         backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
         bytes_ = [f"<0x{value:02X}>" for value in range(256)]
-        trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=[*control, *bytes_], initial_alphabet=list("0123456789"), show_progress=False)
+        reserved = [*control, *bytes_]
+        trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=reserved, initial_alphabet=list("0123456789"), show_progress=False)
     backend.train_from_iterator(CORPUS, trainer)
     if family in ("gemma2", "llama"):
         backend = _plain_bytes(backend)

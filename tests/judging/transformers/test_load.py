@@ -128,8 +128,8 @@ def _full_memory(tmp_path: Path) -> Any:
 
     # A token budget whose pack is larger than this machine: widen the layers in the configuration alone.
     path = tmp_path / "model" / "config.json"
-    config = path.read_text(encoding="utf-8").replace('"intermediate_size": 96', f'"intermediate_size": {psutil.virtual_memory().total // 1_000_000}')
-    path.write_text(config, encoding="utf-8")
+    width = psutil.virtual_memory().total // 1_000_000
+    path.write_text(path.read_text(encoding="utf-8").replace('"intermediate_size": 96', f'"intermediate_size": {width}'), encoding="utf-8")
     return context(tmp_path)
 
 

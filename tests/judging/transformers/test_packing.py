@@ -28,7 +28,10 @@ def test_halves_of_a_pack_share_its_long_rows() -> None:
     assert split_pack([9, 8, 7, 6, 5]) == ([9, 7, 5], [8, 6])
 
 
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=12), st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4)))
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=12),
+    st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=4)),
+)
 def test_rows_begin_with_their_prefix_and_keep_a_token_of_their_own(rows: list[list[int]], known: list[list[int]]) -> None:
     groups = group_by_prefix(rows, [tuple(prefix) for prefix in known], shortest=2)
     assert sorted(index for group in groups for index in group.rows) == list(range(len(rows)))

@@ -1,0 +1,1 @@
+"""Speed and memory, measured: each script prints its machine, its sizes and medians."""

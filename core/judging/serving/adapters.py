@@ -1,0 +1,117 @@
+"""LoRA adapters for lmdeploy, whose peft (0.14 at most) misreads what newer versions write.
+
+peft 0.14 finds an unknown key in adapter_config.json, falls back to its base class and loses r, lora_alpha and
+target_modules without an error. lmdeploy is therefore given a copy with the keys that peft 0.14.0 knows (read in its
+`LoraConfig` and `PeftConfig`), and an adapter that its PyTorch engine would misapply is refused: it takes one rank and
+one alpha for all layers, knows neither rsLoRA's scaling nor DoRA's, and looks names up in `target_modules` as in a list.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import JudgeError
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+
+class _AdapterConfig(BaseModel):
+    """The keys of peft 0.14.0's LoraConfig; everything else is left out."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    peft_type: str
+    auto_mapping: dict[str, object] | None = None
+    base_model_name_or_path: str | None = None
+    revision: str | None = None
+    task_type: str | None = None
+    inference_mode: bool = True
+    r: int
+    target_modules: list[str] | str
+    exclude_modules: list[str] | str | None = None
+    lora_alpha: float
+    lora_dropout: float = 0.0
+    fan_in_fan_out: bool = False
+    bias: str = "none"
+    use_rslora: bool = False
+    modules_to_save: list[str] | None = None
+    init_lora_weights: bool | str = True
+    layers_to_transform: list[int] | int | None = None
+    layers_pattern: list[str] | str | None = None
+    rank_pattern: dict[str, int] = Field(default_factory=dict)
+    alpha_pattern: dict[str, float] = Field(default_factory=dict)
+    megatron_config: dict[str, object] | None = None
+    megatron_core: str | None = "megatron.core"
+    loftq_config: dict[str, object] = Field(default_factory=dict)
+    eva_config: dict[str, object] | None = None
+    use_dora: bool = False
+    layer_replication: list[list[int]] | None = None
+    lora_bias: bool = False
+
+    def faults(self) -> Iterator[str]:
+        """Yield what lmdeploy's PyTorch engine would apply wrongly."""
+        if self.peft_type != "LORA":
+            yield f"it is a {self.peft_type} adapter, not LORA"
+        if self.use_rslora:
+            yield "it uses rsLoRA"
+        if self.use_dora:
+            yield "it uses DoRA"
+        if self.rank_pattern or self.alpha_pattern:
+            yield "its layers have different ranks or alphas"
+        if self.modules_to_save:
+            yield f"it replaces whole modules ({', '.join(self.modules_to_save)})"
+        if self.bias != "none" or self.lora_bias:
+            yield "it trains biases"
+        if isinstance(self.target_modules, str):
+            yield f"its target_modules are a pattern ({self.target_modules}), not a list"
+
+
+def read_rank(folder: Path) -> int:
+    """Return the rank of the adapter in `folder`. Raises JudgeError for what is no LoRA adapter of peft."""
+    return _read(folder).r
+
+
+def check_adapter(folder: Path) -> None:
+    """Raise JudgeError when lmdeploy's PyTorch engine would apply the adapter wrongly, with the reasons."""
+    faults = list(_read(folder).faults())
+    if faults:
+        raise JudgeError(
+            f"{folder}: lmdeploy cannot apply this adapter: {'; '.join(faults)}. Merge it into the model and serve the merged folder.",
+            zh=f"{folder}：lmdeploy 无法正确应用该适配器（{'；'.join(faults)}）。请先合并到模型，再提供合并后的文件夹。",
+        )
+
+
+def clean_adapter(folder: Path, target: Path) -> Path:
+    """Write a copy of the adapter that peft 0.14 reads rightly to `target`, and return it; weights are linked where possible.
+
+    Raises JudgeError for an adapter that lmdeploy would apply wrongly.
+    """
+    check_adapter(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / CONFIG).write_text(_read(folder).model_dump_json(indent=2) + "\n", encoding="utf-8")
+    weights = target / WEIGHTS
+    weights.unlink(missing_ok=True)
+    try:
+        weights.symlink_to((folder / WEIGHTS).resolve())
+    except OSError:
+        shutil.copyfile(folder / WEIGHTS, weights)
+    return target
+
+
+def _read(folder: Path) -> _AdapterConfig:
+    path = folder / CONFIG
+    if not path.is_file() or not (folder / WEIGHTS).is_file():
+        raise JudgeError(
+            f"{folder} is no LoRA adapter: {CONFIG} or {WEIGHTS} is missing. Name the folder that peft's save_pretrained wrote.",
+            zh=f"{folder} 不是 LoRA 适配器：缺少 {CONFIG} 或 {WEIGHTS}。请填写 peft 保存的文件夹。",
+        )
+    try:
+        return _AdapterConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        said = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors() if fault["loc"])
+        raise JudgeError(f"{path} is no configuration of a LoRA adapter: {said}.", zh=f"{path} 不是 LoRA 适配器的配置：{said}。") from error

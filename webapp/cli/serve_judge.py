@@ -1,0 +1,43 @@
+"""`serve-judge`: start a judge's model server, show its command, and end it with Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from rich.console import Console
+
+from core.panels import get_panel, load_panels
+from core.settings import load_settings
+from webapp.services.serving import ModelServer, plan_server
+
+
+def run_serve_judge(panel_id: str, judge_id: str, port: int | None, timeout: float, *, print_only: bool) -> int:
+    """Serve until Ctrl-C or SIGTERM; return 0. With `print_only`, only print the command."""
+    settings = load_settings()
+    panel = get_panel(load_panels(*settings.panel_folders()), panel_id)
+    plan = plan_server(settings, panel, judge_id, port, missing_ok=print_only)
+    if print_only:
+        sys.stdout.write(plan.launch.shell() + "\n")
+        return 0
+    console = Console(stderr=True)
+    console.print(f"{plan.judge_id}: {plan.served_name} at {plan.launch.url}", markup=False)
+    console.print(f"  {plan.launch.shell()}", markup=False, soft_wrap=True)
+    console.print(f"  log: {plan.log}", markup=False, soft_wrap=True)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with ModelServer(plan) as server:
+            with console.status("loading …") as status:
+                seconds = server.wait_ready(timeout, lambda waited: status.update(f"loading … {waited:.0f} s"))
+            console.print(f"Ready after {seconds:.0f} s. Ctrl-C ends it.", markup=False)
+            server.wait()
+    except KeyboardInterrupt:
+        console.print("The server has ended.", markup=False)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
