@@ -20,5 +20,7 @@ def describe_machine() -> str:
 def processor() -> str:
     """Return the processor's name, as the kernel tells it where it does."""
     info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    )
     return names[0] if names else platform.processor() or platform.machine()

@@ -191,8 +191,10 @@ def main() -> None:
     given = grown_library(labelled, sheet, sum(item.gold is not None for item in labelled), dimensions)
     library = grown_library(labelled, sheet, options.size, dimensions)
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
-    print(f"{options.sheet.name}: {len(sheet)} rows of {statistics.mean(len(item.text) for item in sheet):.0f} characters; "
-          f"{options.library.name}: {len(given)} labelled, grown to {len(library)}; embedder {options.embedder}")
+    print(
+        f"{options.sheet.name}: {len(sheet)} rows of {statistics.mean(len(item.text) for item in sheet):.0f} characters; "
+        f"{options.library.name}: {len(given)} labelled, grown to {len(library)}; embedder {options.embedder}"
+    )
     print_speed(sheet, library, options, dimensions)
     print_hits(sheet, given, options.embedder)
     print_families(sheet, given)

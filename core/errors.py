@@ -1,20 +1,20 @@
 """The one exception tree. Every message says what, where (row, setting, file) and how to mend it.
 
-    PingpanError
-    ├── SettingsError          a setting is missing or cannot be used
-    ├── DimensionError         a dimension file or its prompt is wrong (one error with every fault)
-    ├── PanelError             a panel file is wrong, or names an unknown judge family
-    ├── SheetError             a file cannot be read as a sheet at all
-    │   └── BadRowsError       the sheet has rows that cannot be judged and the user has not agreed to skip them
-    ├── LibraryError           a library has no usable examples, or is unknown
-    ├── RetrievalError         the index or the embedder cannot be used
-    ├── JudgeError             a judge cannot start (missing weights, no label tokens, no memory)
-    │   └── JudgeUnavailable   a judge cannot answer now; the run pauses and can go on later
-    ├── StoreError             the database cannot be used
-    │   ├── NotFound           no such sheet, run, item or library
-    │   └── RunTaken           another worker works on this run
-    ├── ExportError            a result cannot be written
-    └── JobError               a job's specification or process is wrong
+PingpanError
+├── SettingsError          a setting is missing or cannot be used
+├── DimensionError         a dimension file or its prompt is wrong (one error with every fault)
+├── PanelError             a panel file is wrong, or names an unknown judge family
+├── SheetError             a file cannot be read as a sheet at all
+│   └── BadRowsError       the sheet has rows that cannot be judged and the user has not agreed to skip them
+├── LibraryError           a library has no usable examples, or is unknown
+├── RetrievalError         the index or the embedder cannot be used
+├── JudgeError             a judge cannot start (missing weights, no label tokens, no memory)
+│   └── JudgeUnavailable   a judge cannot answer now; the run pauses and can go on later
+├── StoreError             the database cannot be used
+│   ├── NotFound           no such sheet, run, item or library
+│   └── RunTaken           another worker works on this run
+├── ExportError            a result cannot be written
+└── JobError               a job's specification or process is wrong
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ class Settings(BaseSettings):
     open_browser: bool = Field(True, description="Open the workbench in the browser when the server is up.")
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in PINGPAN_HOME. postgresql+psycopg://… works too.")
     embedder: str = Field("ngram", description="`ngram` (embedded, no download) or a sentence-transformers name or path.")
-    dimensions_dir: Path = Field(ASSETS / "dimensions", description="Folder of dimension files (*.yaml); `dimensions` in PINGPAN_HOME is read after it.")
+    dimensions_dir: Path = Field(
+        ASSETS / "dimensions", description="Folder of dimension files (*.yaml); `dimensions` in PINGPAN_HOME is read after it."
+    )
     panels_dir: Path = Field(ASSETS / "panels", description="Folder of panel files (*.yaml); `panels` in PINGPAN_HOME is read after it.")
     panel: str = Field("cpu", description="Panel that is chosen where none is named.")
     aggregator: str = Field("pooled-median", description="Aggregator that is chosen where none is named.")
@@ -33,8 +35,12 @@ class Settings(BaseSettings):
     batch_size: int = Field(128, ge=1, le=10_000, description="Rows that are judged and committed together.")
     max_upload_mb: int = Field(512, ge=1, description="Largest sheet that is accepted, in MiB.")
     max_rows: int = Field(200_000, ge=1, description="Most rows that a sheet may have.")
-    hub: Literal["huggingface", "modelscope"] = Field("huggingface", description="Where models are fetched from: huggingface or modelscope.")
-    lmdeploy_python: Path = Field(PROJECT_ROOT / ".venv-lmdeploy/bin/python", description="Interpreter that has lmdeploy, for `serve-judge`.")
+    hub: Literal["huggingface", "modelscope"] = Field(
+        "huggingface", description="Where models are fetched from: huggingface or modelscope."
+    )
+    lmdeploy_python: Path = Field(
+        PROJECT_ROOT / ".venv-lmdeploy/bin/python", description="Interpreter that has lmdeploy, for `serve-judge`."
+    )
     vllm_python: Path = Field(PROJECT_ROOT / ".venv-vllm/bin/python", description="Interpreter that has vLLM, for `serve-judge`.")
     log_level: str = Field("INFO", description="Level of the log: DEBUG, INFO, WARNING or ERROR.")
 

@@ -57,19 +57,25 @@ def test_help_comes_up_without_heavy_libraries(home: Path) -> None:
     code = (
         "import sys\nfrom webapp.cli.app import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit as end:\n    assert not end.code\n"
-        f"print('LOADED', [m for m in {HEAVY + ('gradio',)!r} if m in sys.modules])"
+        f"print('LOADED', [m for m in {(*HEAVY, 'gradio')!r} if m in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, env=_env(), check=False)
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, env=_env(), check=False
+    )
     assert answer.returncode == 0, answer.stderr
     assert "judge" in answer.stdout
     assert "LOADED []" in answer.stdout
 
 
 def test_importing_any_core_module_makes_no_folder_and_loads_no_model_library(tmp_path: Path) -> None:
-    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources() if path.parts[len(ROOT.parts)] in {"core", "db"}]
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources() if path.parts[len(ROOT.parts)] in {"core", "db"}
+    ]
     modules = [name.removesuffix(".__init__") for name in modules if "migrations" not in name]
     code = f"import importlib, sys\nfor name in {modules!r}: importlib.import_module(name)\nprint([m for m in {HEAVY[:6]!r} if m in sys.modules])"
-    answer = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, env=_env(), check=False)
+    answer = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, env=_env(), check=False
+    )
     assert answer.stdout.strip() == "[]", answer.stdout + answer.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -87,7 +93,13 @@ def test_every_setting_stands_in_the_docs_with_its_default(document: str) -> Non
     assert set(rows) == {name.upper() for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
         default = field.default
-        shown = default.relative_to(ROOT).as_posix() if isinstance(default, Path) else str(default).lower() if isinstance(default, bool) else str(default)
+        shown = (
+            default.relative_to(ROOT).as_posix()
+            if isinstance(default, Path)
+            else str(default).lower()
+            if isinstance(default, bool)
+            else str(default)
+        )
         assert rows[name.upper()] == ("" if default is None else shown), name
 
 

@@ -6,11 +6,12 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 from core.dimensions import load_dimensions
-from core.errors import BadRowsError, ExportError, LibraryError, PingpanError, RunTaken, SheetError
+from core.errors import BadRowsError, ExportError, LibraryError, RunTaken, SheetError
 from core.ingest import Limits, ParsedSheet
 from core.judging.aggregation import AGGREGATORS, get_aggregator
 from core.panels import get_panel, load_panels
@@ -92,7 +93,8 @@ class Workbench:
         if found is None:
             known = ", ".join(library.name for library in self.libraries())
             raise LibraryError(
-                f"«{name}» is neither a file nor a library; libraries: {known}.", zh=f"「{name}」既不是文件也不是示例库；已有示例库：{known}。"
+                f"«{name}» is neither a file nor a library; libraries: {known}.",
+                zh=f"「{name}」既不是文件也不是示例库；已有示例库：{known}。",
             )
         return found
 
@@ -182,7 +184,9 @@ class Workbench:
         if not question.text.strip() and dimension.empty_text_label is None:
             raise SheetError("The text to judge is empty; type or paste it.", zh="待评判内容为空，请输入或粘贴。")
         if not question.prompt.strip() and dimension.needs_prompt:
-            raise SheetError(f"{dimension.name('en')} needs the prompt too; type it.", zh=f"评判「{dimension.name('zh')}」需要填写创作要求。")
+            raise SheetError(
+                f"{dimension.name('en')} needs the prompt too; type it.", zh=f"评判「{dimension.name('zh')}」需要填写创作要求。"
+            )
         row = SheetRow(0, "Q1", dimension.id, question.prompt, question.text, None, SourceRef("", "", 1))
         digest = hashlib.sha256(f"question:{time.time_ns()}:{row.content_hash}".encode()).hexdigest()
         title = " ".join(question.text.split())[:40] or dimension.name("zh")
@@ -211,10 +215,8 @@ class Workbench:
         """Derive the verdicts anew from the stored judgements; no judge is asked. Raises RunTaken while the run is judged."""
         run = self.store.set_aggregator(run_id, get_aggregator(aggregator).id)
         if run.state is RunState.QUEUED and run.items <= DECIDED_AT_ONCE and run.started_at is not None:
-            try:
+            with suppress(RunTaken):  # the worker was faster, and does the same
                 self._engine.execute(run_id)
-            except RunTaken:  # the worker was faster, and does the same
-                pass
         return self.store.run(run_id)
 
     def execute(self, run_id: int, on_progress: Callable[[RunProgress], None] | None = None) -> Run:
@@ -298,7 +300,9 @@ class Workbench:
         parsed = self._uploads.read(upload, read_options("", None, require_labels=True))
         self._uploads.forget(upload.token)
         if parsed.fatal or not parsed.rows:
-            raise LibraryError(*_faults(parsed, f"No row of {parsed.name} can be used as an example.", f"{parsed.name} 中没有可用作示例的行。"))
+            raise LibraryError(
+                *_faults(parsed, f"No row of {parsed.name} can be used as an example.", f"{parsed.name} 中没有可用作示例的行。")
+            )
         return self.store.save_library(Path(name).stem if Path(name).suffix else name, parsed.rows, origin)
 
     def _import_sample(self) -> Library:

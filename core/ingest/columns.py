@@ -14,28 +14,105 @@ from core.ingest.model import CellValue, RawRow, SheetField
 from core.ingest.problems import Code, Words, problem
 from core.types import RowProblem, Severity
 
-HEADER_ALIASES: Mapping[SheetField, tuple[str, ...]] = MappingProxyType({
-    SheetField.ID: (
-        "数据编号", "编号", "数据id", "样本编号", "样本id", "文本编号", "题号", "序号",
-        "id", "data id", "item id", "sample id", "record id", "example id", "uid", "key", "no", "number", "index",
-    ),
-    SheetField.PROMPT: (
-        "创作要求", "写作要求", "要求", "题目", "提示词", "提示", "指令", "问题",
-        "prompt", "instruction", "question", "query", "requirement", "requirements", "task", "topic",
-    ),
-    SheetField.DIMENSION: (
-        "评判维度", "维度", "评价维度", "评分维度", "评估维度", "评测维度",
-        "dimension", "dim", "criterion", "criteria", "aspect",
-    ),
-    SheetField.TEXT: (
-        "待评判内容", "待评内容", "待评判文本", "评判内容", "内容", "文本", "正文", "文章", "回答", "回复", "模型回复", "作文",
-        "text", "content", "answer", "response", "output", "reply", "completion", "essay", "article",
-    ),
-    SheetField.LABEL: (
-        "标注分值", "标注分数", "标注", "分值", "分数", "得分", "评分", "标签", "人工评分", "人工分值",
-        "label", "score", "gold", "gold label", "gold score", "rating", "grade", "target",
-    ),
-})
+HEADER_ALIASES: Mapping[SheetField, tuple[str, ...]] = MappingProxyType(
+    {
+        SheetField.ID: (
+            "数据编号",
+            "编号",
+            "数据id",
+            "样本编号",
+            "样本id",
+            "文本编号",
+            "题号",
+            "序号",
+            "id",
+            "data id",
+            "item id",
+            "sample id",
+            "record id",
+            "example id",
+            "uid",
+            "key",
+            "no",
+            "number",
+            "index",
+        ),
+        SheetField.PROMPT: (
+            "创作要求",
+            "写作要求",
+            "要求",
+            "题目",
+            "提示词",
+            "提示",
+            "指令",
+            "问题",
+            "prompt",
+            "instruction",
+            "question",
+            "query",
+            "requirement",
+            "requirements",
+            "task",
+            "topic",
+        ),
+        SheetField.DIMENSION: (
+            "评判维度",
+            "维度",
+            "评价维度",
+            "评分维度",
+            "评估维度",
+            "评测维度",
+            "dimension",
+            "dim",
+            "criterion",
+            "criteria",
+            "aspect",
+        ),
+        SheetField.TEXT: (
+            "待评判内容",
+            "待评内容",
+            "待评判文本",
+            "评判内容",
+            "内容",
+            "文本",
+            "正文",
+            "文章",
+            "回答",
+            "回复",
+            "模型回复",
+            "作文",
+            "text",
+            "content",
+            "answer",
+            "response",
+            "output",
+            "reply",
+            "completion",
+            "essay",
+            "article",
+        ),
+        SheetField.LABEL: (
+            "标注分值",
+            "标注分数",
+            "标注",
+            "分值",
+            "分数",
+            "得分",
+            "评分",
+            "标签",
+            "人工评分",
+            "人工分值",
+            "label",
+            "score",
+            "gold",
+            "gold label",
+            "gold score",
+            "rating",
+            "grade",
+            "target",
+        ),
+    }
+)
 """Every header that is known, the canonical one first. Case, spaces, width, `_`, `-` and a remark in brackets do not count."""
 
 NEEDED_FIELDS = (SheetField.ID, SheetField.DIMENSION, SheetField.TEXT)
@@ -51,9 +128,9 @@ def normalise(name: str) -> str:
     return _IGNORED.sub("", unicodedata.normalize("NFKC", name).casefold())
 
 
-_BY_NAME: Mapping[str, tuple[SheetField, int]] = MappingProxyType({
-    normalise(alias): (field, rank) for field, aliases in HEADER_ALIASES.items() for rank, alias in enumerate(aliases)
-})
+_BY_NAME: Mapping[str, tuple[SheetField, int]] = MappingProxyType(
+    {normalise(alias): (field, rank) for field, aliases in HEADER_ALIASES.items() for rank, alias in enumerate(aliases)}
+)
 
 
 def known_field(header: str) -> tuple[SheetField, int] | None:
@@ -112,8 +189,9 @@ def resolve_columns(header: Sequence[CellValue], mapping: Mapping[str, str] | No
     for field in needed:
         aliases = HEADER_ALIASES[field]
         if field not in index and aliases[0] not in reported and not reported & set(aliases):
-            problems.append(problem(
-                Code.MISSING_COLUMN, column=aliases[0], header=_listed(n for n in names if n) or "—", aliases=", ".join(aliases)))
+            problems.append(
+                problem(Code.MISSING_COLUMN, column=aliases[0], header=_listed(n for n in names if n) or "—", aliases=", ".join(aliases))
+            )
     used = set(index.values())
     extra = tuple(i for i, name in enumerate(names) if i not in used)
     named = _with_names(names)
@@ -178,9 +256,7 @@ def _by_mapping(
     return index
 
 
-def _by_alias(
-    names: Sequence[str], duplicates: Mapping[str, list[int]], index: dict[SheetField, int], problems: list[RowProblem]
-) -> None:
+def _by_alias(names: Sequence[str], duplicates: Mapping[str, list[int]], index: dict[SheetField, int], problems: list[RowProblem]) -> None:
     """Fill `index` with the fields that no mapping gave."""
     taken = set(index.values())
     candidates: dict[SheetField, list[tuple[int, int]]] = {}
@@ -199,9 +275,11 @@ def _by_alias(
         if len(places) > 1:
             others = "、".join(f"「{names[p]}」" for _, p in places[1:])
             english = ", ".join(f'"{names[p]}"' for _, p in places[1:])
-            problems.append(problem(
-                Code.AMBIGUOUS_COLUMN, column=best, others=Words(others, english),
-                field=Words(HEADER_ALIASES[field][0], field.value)))
+            problems.append(
+                problem(
+                    Code.AMBIGUOUS_COLUMN, column=best, others=Words(others, english), field=Words(HEADER_ALIASES[field][0], field.value)
+                )
+            )
     mapped = set(index.values())
     for name, positions in duplicates.items():
         if not mapped & set(positions) and known_field(name) is None:

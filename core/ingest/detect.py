@@ -17,9 +17,20 @@ from core.types import RowProblem
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 _FOREIGN = (
-    (b"%PDF", "PDF"), (b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"\x1f\x8b", "gzip"), (b"7z\xbc\xaf", "7z"),
-    (b"Rar!", "RAR"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PAR1", "Parquet"),
-    (b"SQLite format 3", "SQLite"), (b"\x7fELF", "ELF"), (b"MZ", "EXE"),
+    (b"%PDF", "PDF"),
+    (b"\x89PNG", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF8", "GIF"),
+    (b"\x1f\x8b", "gzip"),
+    (b"7z\xbc\xaf", "7z"),
+    (b"Rar!", "RAR"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"PAR1", "Parquet"),
+    (b"SQLite format 3", "SQLite"),
+    (b"\x7fELF", "ELF"),
+    (b"MZ", "EXE"),
 )
 _SEPARATORS = b'\t\n\r,;{"'
 # What most characters of any readable table are: ASCII, other alphabets, Chinese and Japanese with their punctuation.
@@ -28,9 +39,15 @@ _CHUNK = 1 << 20
 _SAMPLE = 1 << 18
 _TEXT_FORMATS = {SheetFormat.CSV, SheetFormat.TSV, SheetFormat.JSONL, SheetFormat.JSON}
 _EXTENSIONS = {
-    ".xlsx": {SheetFormat.XLSX}, ".xlsm": {SheetFormat.XLSX}, ".xls": {SheetFormat.XLS}, ".et": {SheetFormat.XLS},
-    ".csv": {SheetFormat.CSV, SheetFormat.TSV}, ".tsv": {SheetFormat.CSV, SheetFormat.TSV}, ".tab": {SheetFormat.CSV, SheetFormat.TSV},
-    ".jsonl": {SheetFormat.JSONL, SheetFormat.JSON}, ".ndjson": {SheetFormat.JSONL, SheetFormat.JSON},
+    ".xlsx": {SheetFormat.XLSX},
+    ".xlsm": {SheetFormat.XLSX},
+    ".xls": {SheetFormat.XLS},
+    ".et": {SheetFormat.XLS},
+    ".csv": {SheetFormat.CSV, SheetFormat.TSV},
+    ".tsv": {SheetFormat.CSV, SheetFormat.TSV},
+    ".tab": {SheetFormat.CSV, SheetFormat.TSV},
+    ".jsonl": {SheetFormat.JSONL, SheetFormat.JSON},
+    ".ndjson": {SheetFormat.JSONL, SheetFormat.JSON},
     ".json": {SheetFormat.JSON, SheetFormat.JSONL},
 }
 _HOW = "Save the table as .xlsx, or as .csv in UTF-8, and bring that in"
@@ -76,16 +93,21 @@ def _checked_size(path: Path, name: str, limits: Limits) -> tuple[int, bytes]:
         with path.open("rb") as file:
             head = file.read(_SAMPLE)
     except OSError as error:
-        raise SheetError(f"{name} cannot be opened ({error.strerror}): check the path and its permissions.",
-                         zh=f"无法打开 {name}（{error.strerror}）：请检查路径和权限。") from error
+        raise SheetError(
+            f"{name} cannot be opened ({error.strerror}): check the path and its permissions.",
+            zh=f"无法打开 {name}（{error.strerror}）：请检查路径和权限。",
+        ) from error
     if size == 0:
-        raise SheetError(f"{name} is empty (0 bytes): it may not have been saved or uploaded completely. Save it again.",
-                         zh=f"{name} 是空文件（0 字节）：可能没有保存或上传完整。请重新保存后再导入。")
+        raise SheetError(
+            f"{name} is empty (0 bytes): it may not have been saved or uploaded completely. Save it again.",
+            zh=f"{name} 是空文件（0 字节）：可能没有保存或上传完整。请重新保存后再导入。",
+        )
     if size > limits.max_bytes:
         have, most = size / 2**20, limits.max_bytes / 2**20
         raise SheetError(
             f"{name} has {have:,.1f} MiB; at most {most:,.1f} MiB are accepted. Split it, or raise PINGPAN_MAX_UPLOAD_MB.",
-            zh=f"{name} 有 {have:,.1f} MiB，最多接受 {most:,.1f} MiB。请拆分文件，或调大 PINGPAN_MAX_UPLOAD_MB。")
+            zh=f"{name} 有 {have:,.1f} MiB，最多接受 {most:,.1f} MiB。请拆分文件，或调大 PINGPAN_MAX_UPLOAD_MB。",
+        )
     return size, head
 
 
@@ -98,7 +120,8 @@ def _zip_format(path: Path, name: str) -> SheetFormat:
         raise SheetError(
             f"{name} is a truncated or damaged xlsx file ({error}). Download or save it again; opening and saving it in a "
             "spreadsheet program may mend it.",
-            zh=f"{name} 是被截断或损坏的 xlsx 文件（{error}）。请重新下载或保存；用表格软件打开并另存也许能修复。") from error
+            zh=f"{name} 是被截断或损坏的 xlsx 文件（{error}）。请重新下载或保存；用表格软件打开并另存也许能修复。",
+        ) from error
     if any(member.startswith("xl/") and member.endswith("workbook.xml") for member in members):
         return SheetFormat.XLSX
     kinds = (
@@ -115,18 +138,23 @@ def _zip_format(path: Path, name: str) -> SheetFormat:
 
 def _ole2_format(path: Path, name: str, size: int) -> SheetFormat:
     if size < 1536:
-        raise SheetError(f"{name} is a truncated .xls file ({size} bytes). Download or save it again.",
-                         zh=f"{name} 是被截断的 .xls 文件（{size} 字节）。请重新下载或保存。")
+        raise SheetError(
+            f"{name} is a truncated .xls file ({size} bytes). Download or save it again.",
+            zh=f"{name} 是被截断的 .xls 文件（{size} 字节）。请重新下载或保存。",
+        )
     content = path.read_bytes()
     if "EncryptedPackage".encode("utf-16-le") in content:
         raise SheetError(
             f"{name} is protected by a password and cannot be read. Open it, remove the password (File > Info > Protect Workbook), save it "
             "and bring it in again.",
-            zh=f"{name} 有打开密码，无法读取。请打开它，去掉密码（文件 > 信息 > 保护工作簿），保存后再导入。")
+            zh=f"{name} 有打开密码，无法读取。请打开它，去掉密码（文件 > 信息 > 保护工作簿），保存后再导入。",
+        )
     if any(stream.encode("utf-16-le") + b"\0\0" in content for stream in ("Workbook", "Book")):
         return SheetFormat.XLS
-    raise SheetError(f"{name} is an old Office file without a workbook in it (a .doc or .ppt?). {_HOW}.",
-                     zh=f"{name} 是旧版 Office 文件，但其中没有工作簿（可能是 .doc 或 .ppt）。{_HOW_ZH}。")
+    raise SheetError(
+        f"{name} is an old Office file without a workbook in it (a .doc or .ppt?). {_HOW}.",
+        zh=f"{name} 是旧版 Office 文件，但其中没有工作簿（可能是 .doc 或 .ppt）。{_HOW_ZH}。",
+    )
 
 
 def _refuse_foreign(head: bytes, name: str) -> None:
@@ -137,7 +165,9 @@ def _refuse_foreign(head: bytes, name: str) -> None:
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<table", b"<meta")):
         raise SheetError(
             f"{name} is a web page or XML file, as some systems export under the name .xls. Open it in a spreadsheet program and "
-            "save it as .xlsx.", zh=f"{name} 是网页或 XML 文件（有些系统导出的 .xls 其实是这种）。请用表格软件打开并另存为 .xlsx。")
+            "save it as .xlsx.",
+            zh=f"{name} 是网页或 XML 文件（有些系统导出的 .xls 其实是这种）。请用表格软件打开并另存为 .xlsx。",
+        )
 
 
 def _text(path: Path, name: str, head: bytes) -> Detected:
@@ -184,7 +214,9 @@ def _encoding(path: Path, name: str, head: bytes) -> tuple[str, bool, tuple[RowP
         return guess, False, (problem(Code.ENCODING_GUESSED, value=guess),)
     raise SheetError(
         f"{name} is no text in UTF-8, UTF-16 or GB18030 (byte {bad + 1:,} fits none). Open it in the program that made it and save it as "
-        "CSV UTF-8.", zh=f"{name} 不是 UTF-8、UTF-16 或 GB18030 文本（第 {bad + 1:,} 个字节都不符合）。请用生成它的程序另存为 CSV UTF-8。")
+        "CSV UTF-8.",
+        zh=f"{name} 不是 UTF-8、UTF-16 或 GB18030 文本（第 {bad + 1:,} 个字节都不符合）。请用生成它的程序另存为 CSV UTF-8。",
+    )
 
 
 def _utf16_without_mark(path: Path, head: bytes) -> str:

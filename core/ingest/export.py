@@ -73,4 +73,5 @@ def unwritable(path: Path, error: OSError) -> ExportError:
     return ExportError(
         f"{path} cannot be written ({reason}). Close it if it is open in another program, check the folder's permissions and the free "
         "space, or choose another place.",
-        zh=f"无法写入 {path}（{reason}）。如果它正在别的程序中打开，请先关闭；检查文件夹权限和磁盘空间，或换一个位置。")
+        zh=f"无法写入 {path}（{reason}）。如果它正在别的程序中打开，请先关闭；检查文件夹权限和磁盘空间，或换一个位置。",
+    )

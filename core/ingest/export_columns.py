@@ -52,27 +52,49 @@ class FullColumn:
 
 
 FIXED_TITLES: tuple[tuple[str, str], ...] = (
-    ("数据编号", "Id"), ("行号", "Row"), ("评判维度", "Dimension"), ("创作要求", "Prompt"), ("待评判内容", "Text"),
+    ("数据编号", "Id"),
+    ("行号", "Row"),
+    ("评判维度", "Dimension"),
+    ("创作要求", "Prompt"),
+    ("待评判内容", "Text"),
     ("标注分值", "Gold label"),
-    ("状态", "Status"), ("预测分数", "Score"), ("裁决", "Verdict"), ("人工改正", "Correction"), ("期望分", "Expected"),
-    ("概率", "Probabilities"), ("投票结果", "Outcome"), ("依据", "Basis"), ("分歧", "Disagreement"), ("汇总方法", "Aggregator"),
-    ("示例", "Examples"), ("说明", "Note"),
+    ("状态", "Status"),
+    ("预测分数", "Score"),
+    ("裁决", "Verdict"),
+    ("人工改正", "Correction"),
+    ("期望分", "Expected"),
+    ("概率", "Probabilities"),
+    ("投票结果", "Outcome"),
+    ("依据", "Basis"),
+    ("分歧", "Disagreement"),
+    ("汇总方法", "Aggregator"),
+    ("示例", "Examples"),
+    ("说明", "Note"),
 )
 """The titles of the columns that every export has, in order; docs/DATA.md explains each."""
 
 JUDGE_TITLES: tuple[tuple[str, str], ...] = (
-    ("分数", "label"), ("状态", "status"), ("期望分", "expected"), ("把握", "confidence"), ("概率", "probabilities"), ("理由", "reason"),
+    ("分数", "label"),
+    ("状态", "status"),
+    ("期望分", "expected"),
+    ("把握", "confidence"),
+    ("概率", "probabilities"),
+    ("理由", "reason"),
 )
 """The titles of each judge's columns, behind the judge's name."""
 
 _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
-    Outcome.UNANIMOUS: ("一致", "unanimous"), Outcome.MAJORITY: ("多数", "majority"), Outcome.TIE: ("平票", "tie"),
+    Outcome.UNANIMOUS: ("一致", "unanimous"),
+    Outcome.MAJORITY: ("多数", "majority"),
+    Outcome.TIE: ("平票", "tie"),
     Outcome.NO_QUORUM: ("票数不足", "no quorum"),
 }
 _STATUSES: Mapping[JudgementStatus, tuple[str, str]] = {
-    JudgementStatus.OK: ("正常", "ok"), JudgementStatus.ABSTAINED: ("弃权", "abstained"),
+    JudgementStatus.OK: ("正常", "ok"),
+    JudgementStatus.ABSTAINED: ("弃权", "abstained"),
     JudgementStatus.OFF_MENU: ("不在选项内", "off menu"),
-    JudgementStatus.REFUSED: ("拒答", "refused"), JudgementStatus.FAILED: ("失败", "failed"),
+    JudgementStatus.REFUSED: ("拒答", "refused"),
+    JudgementStatus.FAILED: ("失败", "failed"),
 }
 
 
@@ -139,6 +161,7 @@ def _judge_columns(judge: JudgeSpec, name: str, context: RowContext) -> list[Ful
         def value(_: ExportRow, answers: Answers) -> Value:
             judgement = answers.get(judge.id)
             return None if judgement is None else pick(judgement)
+
         return value
 
     return [

@@ -48,5 +48,6 @@ def _checked(encoding: str) -> str:
         if plain == codecs.lookup(known).name:
             return known
     known = ", ".join(RESULT_ENCODINGS)
-    raise ExportError(f'"{encoding}" is no encoding for result.csv; choose one of {known}.',
-                      zh=f"result.csv 不支持编码「{encoding}」，可选：{known}。")
+    raise ExportError(
+        f'"{encoding}" is no encoding for result.csv; choose one of {known}.', zh=f"result.csv 不支持编码「{encoding}」，可选：{known}。"
+    )

@@ -54,16 +54,24 @@ def _line(fields: Mapping[str, object]) -> str:
 def _identity(row: ExportRow, dimensions: Mapping[str, Dimension]) -> dict[str, object]:
     item = row.item
     return {
-        "id": item.external_id, "dimension": item.dimension_id, "dimension_name": dimension_name(dimensions, item.dimension_id),
+        "id": item.external_id,
+        "dimension": item.dimension_id,
+        "dimension_name": dimension_name(dimensions, item.dimension_id),
         "row": item.source.row,
     }
 
 
 def _answer(judgement: Judgement) -> dict[str, object]:
     return {
-        "judge": judgement.judge_id, "status": judgement.status.value, "label": judgement.label,
-        "probabilities": _probabilities(judgement.probabilities), "rationale": judgement.rationale, "error": judgement.error,
-        "prompt_sha256": judgement.prompt_sha256, "latency_ms": round(judgement.latency_ms, 3), "tokens": judgement.tokens,
+        "judge": judgement.judge_id,
+        "status": judgement.status.value,
+        "label": judgement.label,
+        "probabilities": _probabilities(judgement.probabilities),
+        "rationale": judgement.rationale,
+        "error": judgement.error,
+        "prompt_sha256": judgement.prompt_sha256,
+        "latency_ms": round(judgement.latency_ms, 3),
+        "tokens": judgement.tokens,
     }
 
 
@@ -71,16 +79,29 @@ def _combined(row: ExportRow, run: Run, dimensions: Mapping[str, Dimension]) -> 
     item, verdict = row.item, row.verdict
     decision = verdict.decision if verdict is not None else None
     return {
-        **_identity(row, dimensions), "prompt": item.prompt, "text": item.text, "gold": item.gold, "label": row.label,
+        **_identity(row, dimensions),
+        "prompt": item.prompt,
+        "text": item.text,
+        "gold": item.gold,
+        "label": row.label,
         "corrected": row.corrected,
-        "verdict": None if verdict is None or decision is None else {
-            "label": decision.label, "expected": decision.expected, "probabilities": _probabilities(decision.probabilities),
-            "outcome": decision.outcome.value, "reason": decision.reason, "disagreement": decision.disagreement,
+        "verdict": None
+        if verdict is None or decision is None
+        else {
+            "label": decision.label,
+            "expected": decision.expected,
+            "probabilities": _probabilities(decision.probabilities),
+            "outcome": decision.outcome.value,
+            "reason": decision.reason,
+            "disagreement": decision.disagreement,
             "aggregator": verdict.aggregator,
         },
         "judgements": [_answer(judgement) for judgement in in_panel_order(row, run)],
         "examples": [{"id": shown.external_id, "label": shown.label, "similarity": round(shown.similarity, 6)} for shown in row.examples],
-        "extra": dict(item.extra), "sheet": item.source.file, "worksheet": item.source.worksheet, "run": run.id,
+        "extra": dict(item.extra),
+        "sheet": item.source.file,
+        "worksheet": item.source.worksheet,
+        "run": run.id,
     }
 
 

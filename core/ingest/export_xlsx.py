@@ -28,9 +28,17 @@ _LAST_ROW = 1_048_575
 
 
 def write_full_xlsx(
-    path: Path, rows: Iterable[ExportRow], run: Run, dimensions: Mapping[str, Dimension], extra_columns: Sequence[str] = (),
-    problems: Sequence[RowProblem] = (), skipped: Iterable[int] = (), language: str = "zh", *,
-    sheet: Sheet | None = None, facts: Mapping[str, str] | None = None,
+    path: Path,
+    rows: Iterable[ExportRow],
+    run: Run,
+    dimensions: Mapping[str, Dimension],
+    extra_columns: Sequence[str] = (),
+    problems: Sequence[RowProblem] = (),
+    skipped: Iterable[int] = (),
+    language: str = "zh",
+    *,
+    sheet: Sheet | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> ExportSummary:
     """Write three worksheets: the rows, the problems with the skipped rows, and the facts of the run.
 
@@ -46,9 +54,15 @@ def write_full_xlsx(
     tally = Tally()
     with whole_file(path) as partial:
         try:
-            with xlsxwriter.Workbook(str(partial), {
-                "constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False,
-            }) as book:
+            with xlsxwriter.Workbook(
+                str(partial),
+                {
+                    "constant_memory": True,
+                    "strings_to_formulas": False,
+                    "strings_to_urls": False,
+                    "strings_to_numbers": False,
+                },
+            ) as book:
                 book.use_zip64()
                 styles = Styles(book)
                 first, second, third = (book.add_worksheet(name) for name in WORKSHEETS[language])
@@ -72,8 +86,10 @@ def _skipped_rows(problems: Sequence[RowProblem], skipped: Iterable[int], langua
             reasons[problem.row].append(problem)
     return [
         SkippedRow(
-            number, next((p.external_id for p in found if p.external_id), ""),
-            " ".join(p.message.get(language, p.message["zh"]) for p in found))
+            number,
+            next((p.external_id for p in found if p.external_id), ""),
+            " ".join(p.message.get(language, p.message["zh"]) for p in found),
+        )
         for number, found in sorted(reasons.items())
     ]
 
@@ -93,8 +109,10 @@ def _write_rows(
 ) -> None:
     for row in rows:
         if page.row > _LAST_ROW:
-            raise ExportError(f"A worksheet holds {_LAST_ROW:,} rows at most. Export as jsonl instead, or split the sheet.",
-                              zh=f"一张工作表最多 {_LAST_ROW:,} 行。请改为导出 jsonl，或拆分原表。")
+            raise ExportError(
+                f"A worksheet holds {_LAST_ROW:,} rows at most. Export as jsonl instead, or split the sheet.",
+                zh=f"一张工作表最多 {_LAST_ROW:,} 行。请改为导出 jsonl，或拆分原表。",
+            )
         if isinstance(row, SkippedRow):
             page.write([column.skipped(row) for column in columns], skipped=True)
             continue
@@ -110,10 +128,19 @@ def _write_problems(page: SheetWriter, problems: Sequence[RowProblem], skipped: 
     for problem in ordered[:room]:
         handling = _SKIPPED[language] if problem.row in skipped and problem.severity is Severity.ERROR else ""
         message = problem.message.get(language, problem.message["zh"])
-        page.write([
-            problem.row, problem.external_id, problem.column, _SEVERITY[language][problem.severity], handling, problem.code,
-            problem.value, message,
-        ], skipped=bool(handling))
+        page.write(
+            [
+                problem.row,
+                problem.external_id,
+                problem.column,
+                _SEVERITY[language][problem.severity],
+                handling,
+                problem.code,
+                problem.value,
+                message,
+            ],
+            skipped=bool(handling),
+        )
     if len(ordered) > room:
         more = len(ordered) - room
         page.write([None, "", "", "", "", "", "", f"另有 {more:,} 个问题。" if language == "zh" else f"{more:,} more problems."])

@@ -23,7 +23,10 @@ class _Number(str):
 
 
 _NAMES: Mapping[type, Words] = {
-    list: Words("列表", "a list"), str: Words("文字", "a string"), bool: Words("真假值", "a boolean"), _Number: Words("数字", "a number"),
+    list: Words("列表", "a list"),
+    str: Words("文字", "a string"),
+    bool: Words("真假值", "a boolean"),
+    _Number: Words("数字", "a number"),
     type(None): Words(" null", "null"),
 }
 
@@ -50,8 +53,9 @@ def _line(number: int, content: str, table: _Columns) -> RawRow:
     try:
         value = _loads(content)
     except json.JSONDecodeError as error:
-        fault = problem(Code.BAD_JSON_LINE, row=number, value=content[max(0, error.pos - 20):error.pos + 20],
-                        position=error.pos + 1, reason=error.msg)
+        fault = problem(
+            Code.BAD_JSON_LINE, row=number, value=content[max(0, error.pos - 20) : error.pos + 20], position=error.pos + 1, reason=error.msg
+        )
         return RawRow(number, [], broken=fault)
     except RecursionError:
         fault = problem(Code.BAD_JSON_LINE, row=number, value=content[:40], position=1, reason="nested too deeply")
@@ -70,10 +74,12 @@ def read_json(path: Path, name: str, detected: Detected) -> RawTable:
     except json.JSONDecodeError as error:
         raise SheetError(
             f"{name} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}). Correct it there; it may be truncated.",
-            zh=f"{name} 不是完整的 JSON（第 {error.lineno} 行第 {error.colno} 个字符：{error.msg}）。请修正；文件可能被截断。") from error
+            zh=f"{name} 不是完整的 JSON（第 {error.lineno} 行第 {error.colno} 个字符：{error.msg}）。请修正；文件可能被截断。",
+        ) from error
     except RecursionError as error:
-        raise SheetError(f"{name} is nested too deeply. Bring in a plain list of objects.",
-                         zh=f"{name} 嵌套过深。请导入对象的列表。") from error
+        raise SheetError(
+            f"{name} is nested too deeply. Bring in a plain list of objects.", zh=f"{name} 嵌套过深。请导入对象的列表。"
+        ) from error
     del content
     records = _records(value, name)
     table = _Columns()
@@ -92,7 +98,8 @@ def _records(value: object, name: str) -> Sequence[object]:
             return [value]
     raise SheetError(
         f'{name} holds no list of rows, or more than one. Write it as a list of objects: [{{"id": …, "dimension": …, "text": …}}].',
-        zh=f'{name} 中没有行的列表，或不止一个。请写成对象的列表：[{{"id": …, "dimension": …, "text": …}}]。')
+        zh=f'{name} 中没有行的列表，或不止一个。请写成对象的列表：[{{"id": …, "dimension": …, "text": …}}]。',
+    )
 
 
 class _Columns:

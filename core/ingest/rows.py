@@ -54,8 +54,14 @@ class RowChecker:
     """Checks rows in order. `problems`, `error_rows` and `total` grow with every row; `summary` comes last."""
 
     def __init__(
-        self, name: str, table: RawTable, columns: Columns, dimensions: Mapping[str, Dimension], *,
-        require_labels: bool, lossy: bool,
+        self,
+        name: str,
+        table: RawTable,
+        columns: Columns,
+        dimensions: Mapping[str, Dimension],
+        *,
+        require_labels: bool,
+        lossy: bool,
     ) -> None:
         self.problems: list[RowProblem] = []
         self.error_rows: list[int] = []
@@ -72,8 +78,9 @@ class RowChecker:
         self._numeric_ids = _Numeric()
         self._prompt_wanted: set[str] = set()
         known = "、".join(f"{d.name('zh')}（{d.id}）" for d in dimensions.values())
-        self._unlabelled = Words("删除该行", "delete the row") if require_labels else Words(
-            "留空表示未标注", "leave it empty for an unlabelled row")
+        self._unlabelled = (
+            Words("删除该行", "delete the row") if require_labels else Words("留空表示未标注", "leave it empty for an unlabelled row")
+        )
         self._known = Words(known, ", ".join(f"{d.id} ({d.name('zh')})" for d in dimensions.values()))
 
     def check(self, raw: RawRow) -> SheetRow | None:
@@ -98,9 +105,9 @@ class RowChecker:
         """Return the problems of the sheet as a whole that only its rows show."""
         found = []
         if self._numeric_ids.count:
-            found.append(problem(
-                Code.NUMERIC_IDS, column=self._header(SheetField.ID), count=self._numeric_ids.count,
-                first=self._numeric_ids.first))
+            found.append(
+                problem(Code.NUMERIC_IDS, column=self._header(SheetField.ID), count=self._numeric_ids.count, first=self._numeric_ids.first)
+            )
         if self._prompt_wanted:
             zh = "、".join(self._dimensions[d].name("zh") for d in sorted(self._prompt_wanted))
             en = ", ".join(sorted(self._prompt_wanted))
@@ -113,8 +120,7 @@ class RowChecker:
         index = self._columns.index.get(SheetField.ID)
         identity = cell_text(draft.cells[index]).strip() if index is not None and index < len(draft.cells) else ""
         if identity:
-            draft.faults[-1] = RowProblem(
-                fault.code, fault.severity, fault.row, fault.column, fault.value, fault.message, identity)
+            draft.faults[-1] = RowProblem(fault.code, fault.severity, fault.row, fault.column, fault.value, fault.message, identity)
 
     def _checked(self, draft: _Draft, position: int, marks: Mapping[int, CellMark]) -> SheetRow | None:
         self._shape(draft)
@@ -148,8 +154,14 @@ class RowChecker:
         return self._columns.index.get(which) in draft.told
 
     def _tell(
-        self, draft: _Draft, code: Code, column: int | SheetField | None, *, value: str = "",
-        severity: Severity | None = None, **facts: object,
+        self,
+        draft: _Draft,
+        code: Code,
+        column: int | SheetField | None,
+        *,
+        value: str = "",
+        severity: Severity | None = None,
+        **facts: object,
     ) -> None:
         """Add a problem of this row; an error makes further faults of the same column uninteresting."""
         header = self._header(column) if isinstance(column, SheetField) else self._columns.names[column] if column is not None else ""
@@ -198,8 +210,14 @@ class RowChecker:
     def _undecodable(self, draft: _Draft) -> None:
         for column, cell in enumerate(draft.cells):
             if isinstance(cell, str) and _LOSSY in cell:
-                self._tell(draft, Code.UNDECODABLE, column, value=cell, count=cell.count(_LOSSY),
-                           encoding=self._table.encoding.removesuffix("-sig"))
+                self._tell(
+                    draft,
+                    Code.UNDECODABLE,
+                    column,
+                    value=cell,
+                    count=cell.count(_LOSSY),
+                    encoding=self._table.encoding.removesuffix("-sig"),
+                )
 
     # -- the fields
     def _id(self, draft: _Draft) -> None:
@@ -280,8 +298,13 @@ class RowChecker:
                 if dimension.empty_text_label is None:
                     self._tell(draft, Code.EMPTY_TEXT, SheetField.TEXT)
                 else:
-                    self._tell(draft, Code.EMPTY_TEXT_LABELLED, SheetField.TEXT, label=dimension.empty_text_label,
-                               dimension=Words(dimension.name("zh"), dimension.id))
+                    self._tell(
+                        draft,
+                        Code.EMPTY_TEXT_LABELLED,
+                        SheetField.TEXT,
+                        label=dimension.empty_text_label,
+                        dimension=Words(dimension.name("zh"), dimension.id),
+                    )
             elif dimension is None and not self._told(draft, SheetField.TEXT):
                 self._tell(draft, Code.EMPTY_TEXT, SheetField.TEXT)
         return text
@@ -339,8 +362,7 @@ class RowChecker:
 
 def _dimension_names(dimensions: Mapping[str, Dimension]) -> dict[str, str]:
     """Return normalised id, name or alias -> dimension id; ids win over names, names over aliases."""
-    kinds: Sequence[Callable[[Dimension], Sequence[str]]] = (
-        lambda d: (d.id,), lambda d: tuple(d.names.values()), lambda d: d.aliases)
+    kinds: Sequence[Callable[[Dimension], Sequence[str]]] = (lambda d: (d.id,), lambda d: tuple(d.names.values()), lambda d: d.aliases)
     found: dict[str, str] = {}
     for names in kinds:
         for dimension in dimensions.values():

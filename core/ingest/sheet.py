@@ -22,8 +22,14 @@ from core.types import Dimension, RowProblem, SheetRow
 
 
 def read_sheet(
-    path: Path, *, name: str = "", worksheet: str = "", mapping: Mapping[str, str] | None = None,
-    dimensions: Mapping[str, Dimension], limits: Limits | None = None, require_labels: bool = False,
+    path: Path,
+    *,
+    name: str = "",
+    worksheet: str = "",
+    mapping: Mapping[str, str] | None = None,
+    dimensions: Mapping[str, Dimension],
+    limits: Limits | None = None,
+    require_labels: bool = False,
 ) -> ParsedSheet:
     """Return the sheet's rows and all its problems at once.
 
@@ -77,16 +83,16 @@ def _fingerprint(path: Path) -> tuple[str, int]:
         return digest, file.tell()
 
 
-def _table(
-    path: Path, name: str, detected: Detected, worksheet: str, mapping: Mapping[str, str] | None, limits: Limits
-) -> RawTable:
+def _table(path: Path, name: str, detected: Detected, worksheet: str, mapping: Mapping[str, str] | None, limits: Limits) -> RawTable:
     if detected.format is SheetFormat.XLSX:
         return read_xlsx(path, name, detected, worksheet, limits)
     if detected.format is SheetFormat.XLS:
         return read_xls(path, name, detected, worksheet)
     if worksheet:
-        raise SheetError(f'{name} is a {detected.format} file and has no worksheet "{worksheet}". Leave the worksheet out.',
-                         zh=f"{name} 是 {detected.format} 文件，没有工作表「{worksheet}」。请不要指定工作表。")
+        raise SheetError(
+            f'{name} is a {detected.format} file and has no worksheet "{worksheet}". Leave the worksheet out.',
+            zh=f"{name} 是 {detected.format} 文件，没有工作表「{worksheet}」。请不要指定工作表。",
+        )
     if detected.format is SheetFormat.JSON:
         return read_json(path, name, detected)
     if detected.format is SheetFormat.JSONL:
@@ -110,7 +116,7 @@ def _find_header(table: RawTable, mapping: Mapping[str, str] | None, *, require_
         shown = " | ".join(cell_text(cell) for row in above for cell in row.cells if not is_blank(cell))
         problems = (problem(Code.HEADER_NOT_FIRST, value=shown, first=header.number),)
     columns = resolve_columns(header.cells, mapping, require_labels=require_labels)
-    return _Header(columns, chain(first[position + 1:], rows), header.number, problems)
+    return _Header(columns, chain(first[position + 1 :], rows), header.number, problems)
 
 
 def _is_blank(row: RawRow) -> bool:
@@ -127,14 +133,18 @@ def _checked(checker: RowChecker, rows: Iterator[RawRow], name: str, limits: Lim
 
 def _check_width(count: int, name: str, limits: Limits) -> None:
     if count > limits.max_columns:
-        raise SheetError(f"{name} has {count:,} columns; at most {limits.max_columns:,} are accepted. Keep the ones you need.",
-                         zh=f"{name} 有 {count:,} 列，最多接受 {limits.max_columns:,} 列。请只保留需要的列。")
+        raise SheetError(
+            f"{name} has {count:,} columns; at most {limits.max_columns:,} are accepted. Keep the ones you need.",
+            zh=f"{name} 有 {count:,} 列，最多接受 {limits.max_columns:,} 列。请只保留需要的列。",
+        )
 
 
 def _check_count(total: int, name: str, limits: Limits) -> None:
     if total > limits.max_rows:
-        raise SheetError(f"{name} has more than {limits.max_rows:,} rows. Split it, or raise PINGPAN_MAX_ROWS.",
-                         zh=f"{name} 超过 {limits.max_rows:,} 行。请拆分文件，或调大 PINGPAN_MAX_ROWS。")
+        raise SheetError(
+            f"{name} has more than {limits.max_rows:,} rows. Split it, or raise PINGPAN_MAX_ROWS.",
+            zh=f"{name} 超过 {limits.max_rows:,} 行。请拆分文件，或调大 PINGPAN_MAX_ROWS。",
+        )
 
 
 def _unreadable(file: _File, table: RawTable, header: _Header, limits: Limits) -> ParsedSheet:
@@ -164,10 +174,30 @@ def _unreadable(file: _File, table: RawTable, header: _Header, limits: Limits) -
 
 
 def _parsed(
-    file: _File, table: RawTable, columns: tuple[str, ...], mapping: Mapping[str, str], problems: list[RowProblem], *,
-    rows: tuple[SheetRow, ...], total: int, errors: list[int], fatal: bool = False,
+    file: _File,
+    table: RawTable,
+    columns: tuple[str, ...],
+    mapping: Mapping[str, str],
+    problems: list[RowProblem],
+    *,
+    rows: tuple[SheetRow, ...],
+    total: int,
+    errors: list[int],
+    fatal: bool = False,
 ) -> ParsedSheet:
     return ParsedSheet(
-        name=file.name, sha256=file.sha256, size_bytes=file.size, format=table.format.value, encoding=table.encoding,
-        worksheets=table.worksheets, worksheet=table.worksheet, columns=columns, mapping=dict(mapping), rows=rows,
-        problems=tuple(problems), total_rows=total, error_rows=tuple(errors), fatal=fatal or total == 0)
+        name=file.name,
+        sha256=file.sha256,
+        size_bytes=file.size,
+        format=table.format.value,
+        encoding=table.encoding,
+        worksheets=table.worksheets,
+        worksheet=table.worksheet,
+        columns=columns,
+        mapping=dict(mapping),
+        rows=rows,
+        problems=tuple(problems),
+        total_rows=total,
+        error_rows=tuple(errors),
+        fatal=fatal or total == 0,
+    )

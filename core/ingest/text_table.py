@@ -62,8 +62,10 @@ def _rows(path: Path, name: str, detected: Detected, delimiter: str, limits: Lim
                 row: list[CellValue] = [*cells]
                 yield RawRow(number, row)
         except csv.Error as error:
-            raise SheetError(f"{name} cannot be read after row {number} ({error}). Export it again as CSV UTF-8.",
-                             zh=f"{name} 在第 {number} 行之后无法读取（{error}）。请重新导出为 UTF-8 编码的 CSV。") from error
+            raise SheetError(
+                f"{name} cannot be read after row {number} ({error}). Export it again as CSV UTF-8.",
+                zh=f"{name} 在第 {number} 行之后无法读取（{error}）。请重新导出为 UTF-8 编码的 CSV。",
+            ) from error
 
 
 def _with_end(file: TextIO) -> Iterator[str]:

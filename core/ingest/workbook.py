@@ -42,8 +42,15 @@ def read_xlsx(path: Path, name: str, detected: Detected, worksheet: str, limits:
     merged = _merged(sheet)
     workbook.close()
     return RawTable(
-        SheetFormat.XLSX, _rows(sheet, scan), worksheets=names, worksheet=chosen.name, notes=tuple(notes),
-        marks=scan.marks, merged=merged, dense=True)
+        SheetFormat.XLSX,
+        _rows(sheet, scan),
+        worksheets=names,
+        worksheet=chosen.name,
+        notes=tuple(notes),
+        marks=scan.marks,
+        merged=merged,
+        dense=True,
+    )
 
 
 def read_xls(path: Path, name: str, detected: Detected, worksheet: str) -> RawTable:
@@ -60,8 +67,14 @@ def read_xls(path: Path, name: str, detected: Detected, worksheet: str) -> RawTa
     merged = _merged(sheet)
     workbook.close()
     return RawTable(
-        SheetFormat.XLS, _rows(sheet, SheetScan()), worksheets=tuple(part.name for part in parts), worksheet=chosen.name,
-        notes=(*detected.notes, *_notes(chosen, others, SheetScan())), merged=merged, dense=True)
+        SheetFormat.XLS,
+        _rows(sheet, SheetScan()),
+        worksheets=tuple(part.name for part in parts),
+        worksheet=chosen.name,
+        notes=(*detected.notes, *_notes(chosen, others, SheetScan())),
+        merged=merged,
+        dense=True,
+    )
 
 
 def _choose(package: Package, parts: Sequence[WorksheetPart], worksheet: str, name: str) -> tuple[WorksheetPart, list[str]]:
@@ -81,8 +94,10 @@ def _choose(package: Package, parts: Sequence[WorksheetPart], worksheet: str, na
 def _check_name(worksheet: str, names: tuple[str, ...], name: str) -> None:
     if worksheet and worksheet not in names:
         known = ", ".join(names)
-        raise SheetError(f'{name} has no worksheet "{worksheet}"; it has {known}. Choose one of them.',
-                         zh=f"{name} 中没有工作表「{worksheet}」，现有：{known}。请从中选择。")
+        raise SheetError(
+            f'{name} has no worksheet "{worksheet}"; it has {known}. Choose one of them.',
+            zh=f"{name} 中没有工作表「{worksheet}」，现有：{known}。请从中选择。",
+        )
 
 
 def _notes(chosen: WorksheetPart, others: Sequence[str], scan: SheetScan) -> Iterator[RowProblem]:
@@ -101,8 +116,10 @@ def _open(path: Path, name: str, shape: SheetFormat) -> CalamineWorkbook:
         with path.open("rb") as file:  # held in memory as a whole, so only where it must be
             return CalamineWorkbook.from_filelike(file)
     except PasswordError as error:
-        raise SheetError(f"{name} is protected by a password: remove it, save, and bring the file in again.",
-                         zh=f"{name} 有打开密码：请去掉密码，保存后再导入。") from error
+        raise SheetError(
+            f"{name} is protected by a password: remove it, save, and bring the file in again.",
+            zh=f"{name} 有打开密码：请去掉密码，保存后再导入。",
+        ) from error
     except (CalamineError, OSError) as error:
         raise _damaged(name, error) from error
 
@@ -117,7 +134,8 @@ def _sheet(workbook: CalamineWorkbook, worksheet: str, name: str) -> CalamineShe
 def _damaged(name: str, error: Exception) -> SheetError:
     return SheetError(
         f"{name} is damaged and cannot be read ({error}). Open it in a spreadsheet program and save it as .xlsx again.",
-        zh=f"{name} 已损坏，无法读取（{error}）。请用表格软件打开并重新另存为 .xlsx。")
+        zh=f"{name} 已损坏，无法读取（{error}）。请用表格软件打开并重新另存为 .xlsx。",
+    )
 
 
 def _merged(sheet: CalamineSheet) -> tuple[MergedRange, ...]:

@@ -82,8 +82,9 @@ class Package:
         if len(infos) > self._limits.max_zip_entries:
             self._bomb(f"{len(infos):,} members", f"{len(infos):,} 个成员")
         if any(info.flag_bits & 1 for info in infos):
-            raise SheetError(f"{self._name} is encrypted: remove the password and bring it in again.",
-                             zh=f"{self._name} 已加密：请去掉密码后再导入。")
+            raise SheetError(
+                f"{self._name} is encrypted: remove the password and bring it in again.", zh=f"{self._name} 已加密：请去掉密码后再导入。"
+            )
         total = sum(info.file_size for info in infos)
         if total > self._limits.max_unpacked_bytes:
             self._bomb(f"{total / 2**20:,.0f} MiB unpacked", f"解压后 {total / 2**20:,.0f} MiB")
@@ -99,13 +100,15 @@ class Package:
         raise SheetError(
             f"{self._name} looks like a zip bomb and was not unpacked ({what}). If it is a real sheet, save it as CSV UTF-8 and bring "
             "that in.",
-            zh=f"{self._name} 疑似压缩炸弹，没有解压（{what_zh}）。如果确是正常表格，请另存为 UTF-8 编码的 CSV 再导入。")
+            zh=f"{self._name} 疑似压缩炸弹，没有解压（{what_zh}）。如果确是正常表格，请另存为 UTF-8 编码的 CSV 再导入。",
+        )
 
     def _damaged(self, what: str) -> NoReturn:
         raise SheetError(
             f"{self._name} is truncated or damaged ({what}). Download or save it again; opening and saving it in a spreadsheet program "
             "may mend it.",
-            zh=f"{self._name} 被截断或已损坏（{what}）。请重新下载或保存；用表格软件打开并另存也许能修复。")
+            zh=f"{self._name} 被截断或已损坏（{what}）。请重新下载或保存；用表格软件打开并另存也许能修复。",
+        )
 
     def chunks(self, part: str) -> Iterator[bytes]:
         """Yield the part's bytes, counting what truly comes out, whatever the zip's directory says of it."""
@@ -145,7 +148,8 @@ class Package:
         folder = posixpath.dirname(workbook)
         targets = {
             str(node.get("Id")): (str(node.get("Type")), str(node.get("Target")))
-            for node in self._tree(f"{folder}/_rels/{posixpath.basename(workbook)}.rels").iter() if _local(node.tag) == "Relationship"
+            for node in self._tree(f"{folder}/_rels/{posixpath.basename(workbook)}.rels").iter()
+            if _local(node.tag) == "Relationship"
         }
         found = []
         for node in self._tree(workbook).iter():
@@ -200,7 +204,8 @@ class Package:
                 "to be read. A stray cell far away is the usual cause: select the empty rows and columns behind the table, delete them, "
                 "and save.",
                 zh=f"{self._name} 中工作表的已用区域是 {found.last_row:,} 行 × {found.last_column:,} 列，过大而无法读取。"
-                "通常是远处有一个多余的单元格：选中表格之后的空行和空列，删除并保存。")
+                "通常是远处有一个多余的单元格：选中表格之后的空行和空列，删除并保存。",
+            )
         return found
 
     def _scan_piece(self, piece: bytes, found: SheetScan) -> bool:

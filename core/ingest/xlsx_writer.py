@@ -20,8 +20,9 @@ class Styles:
     """The formats of a workbook."""
 
     def __init__(self, book: xlsxwriter.Workbook) -> None:
-        self.header: Format = book.add_format({
-            "bold": True, "bg_color": "#1F3A5F", "font_color": "#FFFFFF", "valign": "vcenter", "text_wrap": True})
+        self.header: Format = book.add_format(
+            {"bold": True, "bg_color": "#1F3A5F", "font_color": "#FFFFFF", "valign": "vcenter", "text_wrap": True}
+        )
         self.skipped: Format = book.add_format({"font_color": "#9C2A2A", "bg_color": "#FBEDED"})
         # Keeps a text a text even when the cell is edited and left again.
         self.quoted: Format = book.add_format({"quote_prefix": True})

@@ -126,9 +126,7 @@ _MARKS = re.compile("[“”\n" + "".join(map(re.escape, (*_PAIRS, *_CLOSERS))) 
 
 def find_faults(text: str) -> list[Fault]:
     """Return the visible faults of `text` in order of position; overlapping finds of one kind count once."""
-    found = [
-        Fault(kind, match.start(), match.group()) for kind, pattern in _COMPILED for match in pattern.finditer(text)
-    ]
+    found = [Fault(kind, match.start(), match.group()) for kind, pattern in _COMPILED for match in pattern.finditer(text)]
     found.extend(_unpaired(text))
     found.sort(key=lambda fault: (fault.position, fault.kind))
     kept: list[Fault] = []

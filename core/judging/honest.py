@@ -39,9 +39,7 @@ class HonestModel:
         return result
 
 
-def fit_honest(
-    features: NDArray[np.float64], labels: NDArray[np.int64], halves: NDArray[np.int64], scale: Sequence[int]
-) -> HonestModel:
+def fit_honest(features: NDArray[np.float64], labels: NDArray[np.int64], halves: NDArray[np.int64], scale: Sequence[int]) -> HonestModel:
     """Return models of `labels` (rows,) given `features` (rows, width); `halves` (rows,) is 0 or 1."""
     without = []
     for half in (0, 1):

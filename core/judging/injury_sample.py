@@ -16,9 +16,7 @@ Features = Callable[[TextArrays, Sequence[Sequence[int]]], list[NDArray[np.int32
 _MOST_CHARACTERS = 500_000
 
 
-def learn_detectors(
-    kin: Kinship, features: Features, width: int, *, per_hundred: float, strength: float, sample: int
-) -> TwoDetectors:
+def learn_detectors(kin: Kinship, features: Features, width: int, *, per_hundred: float, strength: float, sample: int) -> TwoDetectors:
     """Return detectors of injected faults; `features` maps arrays and each text's relatives to buckets below `width`.
 
     At most half a million characters of the library are injured, evenly from all of it, so that learning takes seconds

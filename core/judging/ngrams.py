@@ -60,10 +60,7 @@ class NgramJudge(LearnedJudge[Tagger]):
         arrays = encode([row.text for row in rows])
         halves = np.array([row.half for row in rows], dtype=np.int64)
         chance = probabilities(self._detectors.logits(self._windows(arrays), arrays.doc, halves))
-        notes = [
-            _note(row.text, chance[start : start + len(row.text)])
-            for row, start in zip(rows, arrays.starts().tolist(), strict=True)
-        ]
+        notes = [_note(row.text, chance[start : start + len(row.text)]) for row, start in zip(rows, arrays.starts().tolist(), strict=True)]
         style = style_matrix([profile(row.text, row.prompt) for row in rows])
         return Reading(np.concatenate([style, fault_profile(arrays, chance), _class_rates(arrays)], axis=1), notes)
 

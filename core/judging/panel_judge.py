@@ -124,9 +124,7 @@ def distribution(labels: Sequence[int], values: Sequence[float]) -> dict[int, fl
 
 def labelled(library: Sequence[LabelledItem], dimension: Dimension) -> list[LabelledItem]:
     """Return the examples of `dimension` with a text and a label on its scale, in an order that the library's does not sway."""
-    mine = [
-        item for item in library if item.dimension_id == dimension.id and item.label in dimension.labels and item.text.strip()
-    ]
+    mine = [item for item in library if item.dimension_id == dimension.id and item.label in dimension.labels and item.text.strip()]
     return sorted(mine, key=lambda item: (item.content_hash, item.label, item.id))
 
 

@@ -84,5 +84,3 @@ def surprise_note(text: str, chance: NDArray[np.float64]) -> Note:
 def make_surprise(spec: JudgeSpec, context: JudgeContext) -> SurpriseJudge:
     """Return the `surprise` judge, learned from the library or read from its cache."""
     return SurpriseJudge(spec, context)
-
-

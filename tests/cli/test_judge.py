@@ -31,9 +31,7 @@ def environment(home: Path) -> dict[str, str]:
 
 def pingpan(home: Path, cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     cwd.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment(home), timeout=180, check=False
-    )
+    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment(home), timeout=180, check=False)
 
 
 def results(path: Path, encoding: str = "utf-8-sig") -> list[list[str]]:

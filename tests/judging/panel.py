@@ -89,9 +89,7 @@ def request(number: int, one: Dimension, text: str, prompt: str = "") -> JudgeRe
     return JudgeRequest(Item(number, 1, number, f"R{number}", one.id, prompt, text, None, hashed, source), one)
 
 
-def context(
-    folder: Path, items: Sequence[LabelledItem], known: Mapping[str, Dimension] | None = None, version: str = "v1"
-) -> JudgeContext:
+def context(folder: Path, items: Sequence[LabelledItem], known: Mapping[str, Dimension] | None = None, version: str = "v1") -> JudgeContext:
     """What judges get from the workbench: the embedded embedder, fitted on the library."""
     embedder = make_embedder("ngram")
     embedder.fit([item.text for item in items])

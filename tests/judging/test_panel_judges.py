@@ -41,9 +41,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> JudgeContext:
 def rows() -> list[JudgeRequest]:
     """Rows of all dimensions, the odd ones among them."""
     known, rng = dimensions(), random.Random(7)
-    made = [
-        request(number, known["fluency"], spoiled(prose(rng, 2 + number % 5), number % 4, rng)) for number in range(10)
-    ]
+    made = [request(number, known["fluency"], spoiled(prose(rng, 2 + number % 5), number % 4, rng)) for number in range(10)]
     made += [
         request(10, known["fluency"], "短。"),
         request(11, known["fluency"], "  \n "),
@@ -95,9 +93,7 @@ def test_the_vote_is_the_median_of_the_distribution(family: str, learned: JudgeC
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_answer_is_bit_equal_alone_in_any_batch_and_in_any_order(
-    family: str, learned: JudgeContext, rows: list[JudgeRequest]
-) -> None:
+def test_an_answer_is_bit_equal_alone_in_any_batch_and_in_any_order(family: str, learned: JudgeContext, rows: list[JudgeRequest]) -> None:
     one = judge(family, learned)
     together = answers(one, rows)
     assert [answers(one, [row])[0] for row in rows] == together

@@ -175,7 +175,7 @@ def test_the_choice_reader_sees_what_the_sources_say(sources: list) -> None:
 
 def grams(text: str) -> Iterator[str]:
     text = squeezed(text)
-    return (text[start:start + SHARED_GRAM] for start in range(len(text) - SHARED_GRAM + 1))
+    return (text[start : start + SHARED_GRAM] for start in range(len(text) - SHARED_GRAM + 1))
 
 
 def test_no_two_rows_of_either_file_share_a_long_passage(sources: list) -> None:
@@ -258,8 +258,17 @@ def test_the_samples_come_in_whole(name: str) -> None:
 def test_the_problem_sheet_shows_each_of_its_mistakes() -> None:
     _, problems = problems_of("sheet-problems.xlsx")
     assert {problem.code for problem in problems} >= {
-        "duplicate_id", "unknown_dimension", "label_off_scale", "label_not_number", "empty_text", "missing_id",
-        "formula", "error_cell", "missing_prompt", "merged_cell_filled", "control_characters",
+        "duplicate_id",
+        "unknown_dimension",
+        "label_off_scale",
+        "label_not_number",
+        "empty_text",
+        "missing_id",
+        "formula",
+        "error_cell",
+        "missing_prompt",
+        "merged_cell_filled",
+        "control_characters",
     }
 
 

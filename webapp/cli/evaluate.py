@@ -80,9 +80,7 @@ def _table(workbench: Workbench, run: Run) -> Table:
 
 def _add(answers: _Answers, gold: int, answer: Judgement | Verdict) -> None:
     label, probabilities = (
-        (answer.label, answer.probabilities)
-        if isinstance(answer, Judgement)
-        else (answer.decision.label, answer.decision.probabilities)
+        (answer.label, answer.probabilities) if isinstance(answer, Judgement) else (answer.decision.label, answer.decision.probabilities)
     )
     if label is not None:
         answers.add(gold, label, probabilities)

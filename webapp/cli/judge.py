@@ -44,9 +44,7 @@ def run_judge(options: JudgeOptions) -> int:
     workbench = Workbench.open(load_settings())
     preview = workbench.preview(options.sheet, worksheet=options.worksheet, mapping=parse_columns(options.columns))
     print_problems(console, preview)
-    sheet = workbench.store_sheet(
-        preview.token, worksheet=preview.worksheet, mapping=preview.mapping, skip_bad_rows=options.skip_bad_rows
-    )
+    sheet = workbench.store_sheet(preview.token, worksheet=preview.worksheet, mapping=preview.mapping, skip_bad_rows=options.skip_bad_rows)
     library = resolve_library(workbench, options.library)
     run = workbench.start_here(sheet.id, library.id, options.panel, options.aggregator, fresh=options.fresh)
     run = follow(console, workbench, run)
@@ -154,7 +152,9 @@ def print_summary(console: Console, workbench: Workbench, progress: RunProgress,
     outcomes = ", ".join(f"{outcome.value} {count}" for outcome, count in progress.by_outcome.items() if count)
     skipped = preview.total_rows - preview.judgeable_rows
     rate = f" ({progress.rate:.0f} rows/s)" if progress.rate else ""
-    console.print(f"{progress.decided} of {progress.total} rows decided in {progress.elapsed_seconds:.1f} s{rate}: {outcomes}", markup=False)
+    console.print(
+        f"{progress.decided} of {progress.total} rows decided in {progress.elapsed_seconds:.1f} s{rate}: {outcomes}", markup=False
+    )
     if skipped:
         console.print(f"{skipped} bad rows were left out, as you asked; full.xlsx lists them.")
     console.print(f"Written: {targets.result}, {targets.full}, {targets.jsonl}", markup=False, soft_wrap=True)

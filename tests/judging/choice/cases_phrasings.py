@@ -206,7 +206,7 @@ REPLIES: list[tuple[Question, list[tuple[str, str]]]] = [
         ENGLISH,
         [
             ("Option B: Paris", "B"),
-            ("The correct choice is \"Paris\"", "B"),
+            ('The correct choice is "Paris"', "B"),
             ("Paris is the capital of France", "B"),
             ("London", "A"),
             ("the answer is (d) rome", "D"),

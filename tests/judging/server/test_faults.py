@@ -176,9 +176,8 @@ def test_an_unknown_model_is_told_with_those_there_are(judge_of: Maker) -> None:
 
 
 def test_lmdeploy_without_logprobs_mode_is_told_with_the_flag(judge_of: Maker) -> None:
-    with serving("lmdeploy-pytorch", logprobs_mode=None) as server:
-        with pytest.raises(JudgeError, match="--logprobs-mode raw_logprobs"):
-            judge_of(server)
+    with serving("lmdeploy-pytorch", logprobs_mode=None) as server, pytest.raises(JudgeError, match="--logprobs-mode raw_logprobs"):
+        judge_of(server)
 
 
 def test_a_key_comes_from_the_environment_and_a_wrong_one_is_told(judge_of: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,9 +194,8 @@ def test_a_key_comes_from_the_environment_and_a_wrong_one_is_told(judge_of: Make
 
 
 def test_something_else_at_the_address_is_told(judge_of: Maker) -> None:
-    with serving("vllm") as server:
-        with pytest.raises(JudgeError, match="serves no model|cannot be reached|does not know"):
-            judge_of(server, base_url=f"{server.url}/other")
+    with serving("vllm") as server, pytest.raises(JudgeError, match="serves no model|cannot be reached|does not know"):
+        judge_of(server, base_url=f"{server.url}/other")
 
 
 def test_the_server_is_up_only_when_it_is_healthy_and_serves_the_model() -> None:
