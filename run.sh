@@ -2,7 +2,8 @@
 # Pingpan: sets itself up once, then serves the workbench or runs a command.
 #   ./run.sh                      the workbench in the browser
 #   ./run.sh judge SHEET …        a sheet on the command line (./run.sh --help lists every command)
-#   ./run.sh setup [models] [dev] only install: the CPU panel, and on request what language models or tests need
+#   ./run.sh setup [models] [dev] [lmdeploy] [vllm]
+#                                 only install: the CPU panel, and on request what language models, tests or model servers need
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -54,8 +55,16 @@ set_up() {
     for set in "$@"; do
         case $set in
         models | dev) install "$set" "requirements-$set.txt" ;;
+        lmdeploy | vllm)
+            # An environment of its own: these engines pin other versions of what Pingpan uses.
+            (
+                venv=$root/.venv-$set
+                make_venv
+                install "$set" "requirements-$set.txt"
+            )
+            ;;
         *)
-            say "There is no set «$set» to install; choose from: models dev"
+            say "There is no set «$set» to install; choose from: models dev lmdeploy vllm"
             exit 2
             ;;
         esac

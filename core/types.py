@@ -39,6 +39,7 @@ class Outcome(StrEnum):
 
     UNANIMOUS = "unanimous"
     MAJORITY = "majority"
+    SINGLE = "single"
     TIE = "tie"
     NO_QUORUM = "no_quorum"
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from webapp.cli import main
 
 if __name__ == "__main__":
+    # Small matrices gain nothing from threads, which only wait for each other; read when numpy is first imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     main()

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -166,7 +167,7 @@ def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings) -> None
 
 
 def serve(settings: Settings) -> None:
-    """Serve the workbench until Ctrl-C; a worker process beside it does the judging.
+    """Serve the workbench until Ctrl-C or SIGTERM; a worker process beside it does the judging and ends with it.
 
     Raises SettingsError where the address cannot be listened on.
     """
@@ -191,8 +192,10 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s server %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     config = uvicorn.Config(create_app(workbench, settings), log_config=None, log_level="warning", access_log=False)
+    # uvicorn gives SIGTERM back when it is done; by default that would end this process before the worker is told.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
+        with contextlib.suppress(KeyboardInterrupt):  # how a server ends
             Server(config).run(sockets=[listener])
     finally:
         supervisor.stop()

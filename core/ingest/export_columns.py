@@ -86,6 +86,7 @@ JUDGE_TITLES: tuple[tuple[str, str], ...] = (
 _OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
     Outcome.UNANIMOUS: ("一致", "unanimous"),
     Outcome.MAJORITY: ("多数", "majority"),
+    Outcome.SINGLE: ("单票", "single"),
     Outcome.TIE: ("平票", "tie"),
     Outcome.NO_QUORUM: ("票数不足", "no quorum"),
 }

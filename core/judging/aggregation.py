@@ -90,7 +90,9 @@ class _Ballot:
     @property
     def outcome(self) -> Outcome:
         """Return how the votes came together; a lone vote is no unanimity."""
-        if len(self.counts) == 1 and len(self.votes) > 1:
+        if len(self.votes) == 1:
+            return Outcome.SINGLE
+        if len(self.counts) == 1:
             return Outcome.UNANIMOUS
         return Outcome.MAJORITY if self.winner is not None else Outcome.TIE
 

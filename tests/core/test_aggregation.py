@@ -72,9 +72,9 @@ def test_outcome_says_how_the_votes_came_together(scores: tuple[int, ...], outco
     assert {aggregator(votes, GRADED, "glm").outcome for aggregator in AGGREGATORS.values()} == {outcome}
 
 
-def test_a_lone_vote_counts_but_is_not_called_unanimous() -> None:
+def test_a_lone_vote_counts_but_is_neither_majority_nor_unanimity() -> None:
     decision = VOTE([answer("glm", 4), *(silent(j) for j in JUDGES[1:])], GRADED, "glm")
-    assert (decision.label, decision.outcome, decision.reason, decision.disagreement) == (4, Outcome.MAJORITY, "single_vote", 0.0)
+    assert (decision.label, decision.outcome, decision.reason, decision.disagreement) == (4, Outcome.SINGLE, "single_vote", 0.0)
 
 
 @pytest.mark.parametrize("name", list(AGGREGATORS))

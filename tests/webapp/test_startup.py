@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from core.settings import PROJECT_ROOT
@@ -83,6 +87,34 @@ def test_the_first_page_and_its_events_import_nothing_heavy(figures: Figures) ->
 def test_the_first_page_is_quick_and_the_server_small(figures: Figures) -> None:
     assert figures.cpu_s <= MOST_CPU_SECONDS
     assert figures.mib <= MOST_MIB
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_ends_in_order_and_takes_its_worker_along(tmp_path: Path, number: signal.Signals) -> None:
+    environment = os.environ | {"PINGPAN_HOME": str(tmp_path), "PINGPAN_PORT": "0", "PINGPAN_OPEN_BROWSER": "false"}
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "webapp"]
+        process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: b"http://127.0.0.1:" in log.read_bytes())
+        wait_until(lambda: len(psutil.Process(process.pid).children()) == 1)
+        worker = psutil.Process(process.pid).children()[0]
+        wait_until(lambda: b"worker" in log.read_bytes())  # it has come as far as its own signal handlers
+        process.send_signal(number)
+        assert process.wait(60) == 0, log.read_text(encoding="utf-8")
+        assert not worker.is_running()
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_the_command_lines_help_imports_neither_gradio_nor_anything_heavy(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def _answers() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("dimension_id", sa.Text(), nullable=False),
         sa.Column("aggregator", sa.Text(), nullable=False),
-        sa.Column("outcome", _one_of("outcome", "unanimous", "majority", "tie", "no_quorum"), nullable=False),
+        sa.Column("outcome", _one_of("outcome", "unanimous", "majority", "single", "tie", "no_quorum"), nullable=False),
         sa.Column("label", sa.Integer(), nullable=True),
         sa.Column("expected", sa.Double(), nullable=True),
         sa.Column("disagreement", sa.Double(), nullable=False),
