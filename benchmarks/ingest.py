@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
 import random
 import resource
 import statistics
@@ -28,6 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.machine import describe_machine
 from core.dimensions.loader import load_dimensions
 from core.ingest import read_sheet, write_full_xlsx, write_jsonl, write_result_csv
 from core.ingest.columns import HEADER_ALIASES
@@ -244,10 +243,7 @@ def main() -> None:
     if options.child:
         child(options.child, options.folder, sheet, sizes[0])
         return
-    print(
-        f"{platform.machine()} {platform.system()}, {os.cpu_count()} CPUs, Python {platform.python_version()}; "
-        f"rows of {sheet.name if sheet else 'made up texts'}; median of {options.repeats}"
-    )
+    print(f"{describe_machine()}; rows of {sheet.name if sheet else 'made up texts'}; median of {options.repeats}")
     print(f"{'':28}{'rows':>8}{'MiB file':>10}{'seconds':>9}{'CPU s':>8}{'rows/s':>10}{'peak MiB':>10}")
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:

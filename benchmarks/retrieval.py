@@ -1,4 +1,4 @@
-"""Measures retrieval and prompt building: `python benchmarks/retrieval.py --sheet test-B.xlsx --library train-fluency.csv`.
+"""Measures retrieval and prompt building: `python -m benchmarks.retrieval --sheet test-B.xlsx --library train-fluency.csv`.
 
 Without --sheet and --library it takes the shipped samples. The library is grown to --size items: the given ones, then
 garbled copies of the sheet's rows (one letter in ten changed, the halves of the text exchanged) with labels drawn at
@@ -9,11 +9,8 @@ other work on the machine lengthens only the latter.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks.machine import describe_machine
 from core.dimensions import PromptBuilder, load_dimensions
 from core.ingest import read_sheet
 from core.retrieval.embedders import make_embedder
@@ -190,7 +186,7 @@ def main() -> None:
     sheet, labelled = read_items(options.sheet, dimensions), read_items(options.library, dimensions)
     given = grown_library(labelled, sheet, sum(item.gold is not None for item in labelled), dimensions)
     library = grown_library(labelled, sheet, options.size, dimensions)
-    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    print(describe_machine())
     print(
         f"{options.sheet.name}: {len(sheet)} rows of {statistics.mean(len(item.text) for item in sheet):.0f} characters; "
         f"{options.library.name}: {len(given)} labelled, grown to {len(library)}; embedder {options.embedder}"

@@ -57,7 +57,10 @@ def last_corrections(connection: Connection, item_ids: Sequence[int]) -> dict[in
     found: dict[int, Correction] = {}
     for ids in spans(item_ids):
         last = (
-            select(func.max(CorrectionRecord.id)).where(CorrectionRecord.item_id.in_(ids)).group_by(CorrectionRecord.item_id).scalar_subquery()
+            select(func.max(CorrectionRecord.id))
+            .where(CorrectionRecord.item_id.in_(ids))
+            .group_by(CorrectionRecord.item_id)
+            .scalar_subquery()
         )
         for row in connection.execute(select(*CORRECTION_COLUMNS).where(CorrectionRecord.id.in_(last))):
             correction = correction_of(row)

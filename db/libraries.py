@@ -116,9 +116,7 @@ def _active_keys(connection: Connection, library_id: int) -> dict[_Key, int]:
 def _apply(connection: Connection, library_id: int, sequence: int, change: _Change, origin: Origin, author: str) -> None:
     moment = now()
     for ids in spans(change.retired):
-        connection.execute(
-            update(LibraryItemRecord).where(LibraryItemRecord.id.in_(ids)).values(retired_in=sequence, retired_at=moment)
-        )
+        connection.execute(update(LibraryItemRecord).where(LibraryItemRecord.id.in_(ids)).values(retired_in=sequence, retired_at=moment))
     # In the order of their keys, so that equal libraries get equal ids in equal databases.
     values = [
         {

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import openpyxl
@@ -45,9 +46,14 @@ def write_csv(path: Path, rows: list[list[str]], encoding: str = "utf-8") -> Pat
     return path
 
 
+def worksheets(path: Path) -> list[list[list[object]]]:
+    """Read a workbook back: worksheets, rows, cells."""
+    with closing(openpyxl.load_workbook(path, read_only=True)) as book:
+        return [[list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book.worksheets]
+
+
 def sheet_ids() -> list[str]:
-    sheet = openpyxl.load_workbook(SAMPLES / "sheet.xlsx", read_only=True).worksheets[0]
-    return [str(row[0]) for row in sheet.iter_rows(min_row=2, max_col=1, values_only=True)]
+    return [str(row[0]) for row in worksheets(SAMPLES / "sheet.xlsx")[0][1:]]
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +76,9 @@ def test_every_row_gets_a_label_on_its_scale_in_the_sheets_order(judged: Path) -
 
 def test_everything_stands_in_the_workbook_and_the_json_lines(judged: Path) -> None:
     labels = {row[0]: row[2] for row in results(judged / "work" / "result.csv")[1:]}
-    book = openpyxl.load_workbook(judged / "work" / "full.xlsx", read_only=True)
-    assert len(book.sheetnames) == 3
-    assert sum(1 for _ in book.worksheets[0].iter_rows(min_row=2)) == len(labels)
+    book = worksheets(judged / "work" / "full.xlsx")
+    assert len(book) == 3
+    assert len(book[0]) - 1 == len(labels)
     lines = [json.loads(line) for line in (judged / "work" / "submit" / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {line["id"]: str(line["label"]) for line in lines} == labels
 
@@ -115,8 +121,7 @@ def test_bad_rows_stop_the_run_until_the_user_agrees_to_skip_them(tmp_path: Path
     agreed = pingpan(tmp_path / "home", tmp_path, "judge", sheet, "--skip-bad-rows", "--encoding", "gb18030")
     assert agreed.returncode == 0, agreed.stderr
     assert [row[0] for row in results(tmp_path / "result.csv", "gb18030")[1:]] == ["A1", "A4"]
-    book = openpyxl.load_workbook(tmp_path / "full.xlsx", read_only=True)
-    everything = " ".join(str(cell) for sheet in book.worksheets for row in sheet.iter_rows(values_only=True) for cell in row if cell)
+    everything = " ".join(str(cell) for sheet in worksheets(tmp_path / "full.xlsx") for row in sheet for cell in row if cell)
     assert "A2" in everything
     assert "A3" in everything
 
@@ -140,8 +145,7 @@ def test_a_mistake_is_one_message_and_exit_status_2(tmp_path: Path, arguments: l
 
 
 def test_a_library_file_of_one_dimension_still_gives_every_row_a_verdict(tmp_path: Path) -> None:
-    book = openpyxl.load_workbook(SAMPLES / "library.xlsx", read_only=True).worksheets[0]
-    rows = [[str(cell if cell is not None else "") for cell in row] for row in book.iter_rows(values_only=True)]
+    rows = [[str(cell if cell is not None else "") for cell in row] for row in worksheets(SAMPLES / "library.xlsx")[0]]
     fluency = [rows[0], *(row for row in rows[1:] if row[rows[0].index("评判维度")] == "流畅性")]
     library = write_csv(tmp_path / "fluency.csv", fluency, "gb18030")
     answer = pingpan(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx", "--library", library, "--out", "out/result.csv")

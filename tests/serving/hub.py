@@ -67,10 +67,21 @@ class _Handler(BaseHTTPRequestHandler):
             return
         siblings = [self.sibling(file, content) for file, content in files.items()]
         if "/tree/" in path:
-            tree = [{"type": "file", "path": s["rfilename"], "size": s["size"], "oid": s["blobId"], **({"lfs": {**s["lfs"], "oid": s["lfs"]["sha256"]}} if "lfs" in s else {})} for s in siblings]
+            tree = [
+                {
+                    "type": "file",
+                    "path": s["rfilename"],
+                    "size": s["size"],
+                    "oid": s["blobId"],
+                    **({"lfs": {**s["lfs"], "oid": s["lfs"]["sha256"]}} if "lfs" in s else {}),
+                }
+                for s in siblings
+            ]
             self.json(200, tree)
             return
-        self.json(200, {"id": name, "modelId": name, "sha": SHA, "siblings": siblings, "private": False, "tags": [], "downloads": 1, "likes": 1})
+        self.json(
+            200, {"id": name, "modelId": name, "sha": SHA, "siblings": siblings, "private": False, "tags": [], "downloads": 1, "likes": 1}
+        )
 
     def sibling(self, name: str, content: bytes) -> dict[str, Any]:
         blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
@@ -111,7 +122,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.json(404, {"Code": 10010205001, "Message": "not found", "Success": False})
         elif path.endswith("/repo/files"):
             listed = [
-                {"Path": file, "Name": file, "Size": len(content), "Sha256": hashlib.sha256(content).hexdigest(), "Type": "blob", "Revision": SHA}
+                {
+                    "Path": file,
+                    "Name": file,
+                    "Size": len(content),
+                    "Sha256": hashlib.sha256(content).hexdigest(),
+                    "Type": "blob",
+                    "Revision": SHA,
+                }
                 for file, content in files.items()
             ]
             self.json(200, {"Code": 200, "Success": True, "Data": {"Files": listed}})

@@ -87,7 +87,9 @@ def test_an_architecture_that_is_not_known_is_left_to_the_engine() -> None:
     assert launch(VLLM, "Qwen9ForCausalLM")
 
 
-@pytest.mark.parametrize(("cache", "policy", "dtype"), [("int8", "8", "int8_per_token_head"), ("int4", "4", "int4_per_token_head"), ("fp8", "16", "fp8")])
+@pytest.mark.parametrize(
+    ("cache", "policy", "dtype"), [("int8", "8", "int8_per_token_head"), ("int4", "4", "int4_per_token_head"), ("fp8", "16", "fp8")]
+)
 def test_the_cache_of_keys_and_values_is_quantized(cache: str, policy: str, dtype: str) -> None:
     assert value(launch(PYTORCH, GEMMA2, kv_cache=cache), "--quant-policy") == policy
     assert value(launch(VLLM, GLM, kv_cache=cache), "--kv-cache-dtype") == dtype
@@ -104,7 +106,12 @@ def test_cards_lengths_and_shares_go_where_each_engine_wants_them() -> None:
     made = build_launch("glm", TURBOMIND, "judge", serve, ServedModel("/m", QWEN2), PYTHON)
     arguments = list(made.arguments)
     assert made.environment == {"CUDA_VISIBLE_DEVICES": "2,3"}
-    assert [value(arguments, flag) for flag in ("--tp", "--session-len", "--max-batch-size", "--cache-max-entry-count")] == ["2", "4096", "64", "0.5"]
+    assert [value(arguments, flag) for flag in ("--tp", "--session-len", "--max-batch-size", "--cache-max-entry-count")] == [
+        "2",
+        "4096",
+        "64",
+        "0.5",
+    ]
     assert arguments[-2:] == ["--log-level", "INFO"]
     arguments = launch(VLLM, QWEN2, **options)
     flags = ("--tensor-parallel-size", "--max-model-len", "--max-num-seqs", "--gpu-memory-utilization")
@@ -146,7 +153,15 @@ def test_the_copy_for_lmdeploy_has_the_keys_of_peft_0_14_alone(tmp_path: Path) -
     copy = clean_adapter(folder, tmp_path / "copy")
     assert clean_adapter(folder, copy) == copy  # again over the old one
     kept = json.loads((copy / "adapter_config.json").read_text())
-    for unknown in ("peft_version", "corda_config", "use_qalora", "arrow_config", "target_parameters", "trainable_token_indices", "ensure_weight_tying"):
+    for unknown in (
+        "peft_version",
+        "corda_config",
+        "use_qalora",
+        "arrow_config",
+        "target_parameters",
+        "trainable_token_indices",
+        "ensure_weight_tying",
+    ):
         assert unknown not in kept
     assert (kept["r"], kept["lora_alpha"], kept["target_modules"]) == (12, 32, ["q_proj", "v_proj"])
     assert (copy / "adapter_model.safetensors").read_bytes() == b"weights"

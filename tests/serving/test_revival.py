@@ -74,7 +74,9 @@ def wait_for(condition: object, seconds: float = 60) -> None:
 # How often, and which runs
 
 
-def run_of(number: int, schedule: str = "together", state: RunState = RunState.PAUSED, families: tuple[str, ...] = ("server", "rules")) -> Run:
+def run_of(
+    number: int, schedule: str = "together", state: RunState = RunState.PAUSED, families: tuple[str, ...] = ("server", "rules")
+) -> Run:
     judges = tuple(JudgeSpec(f"{family}-{place}", family, family) for place, family in enumerate(families))
     panel = PanelSpec("p", {"zh": "p"}, judges, judges[0].id, schedule)
     now = datetime.now(UTC)

@@ -54,7 +54,9 @@ def panel(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (model / "config.json").write_text(json.dumps({"architectures": ["Qwen2ForCausalLM"]}))
     (model / "model.safetensors").write_bytes(b"0" * 64)
     interpreter = tmp_path / "python"
-    interpreter.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" FAKE_SAW="$PYTHONPATH" exec {sys.executable} -P -m tests.serving.interpreter "$@"\n')
+    interpreter.write_text(
+        f'#!/bin/sh\nPYTHONPATH="{ROOT}" FAKE_SAW="$PYTHONPATH" exec {sys.executable} -P -m tests.serving.interpreter "$@"\n'
+    )
     interpreter.chmod(0o755)
     monkeypatch.setenv("PINGPAN_LMDEPLOY_PYTHON", str(interpreter))
     monkeypatch.setenv("PINGPAN_VLLM_PYTHON", str(tmp_path / "missing"))
@@ -121,7 +123,10 @@ def test_an_early_death_is_told_with_the_logs_end(panel: Path, monkeypatch: pyte
 
 def test_a_server_that_never_gets_ready_is_ended(panel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_BEHAVIOUR", "hangs")
-    with pytest.raises(JudgeError, match=r"was not ready within 2 s \(--timeout\)"), ModelServer(plan_server(load_settings(), load_panel(panel), "qwen")) as s:
+    with (
+        pytest.raises(JudgeError, match=r"was not ready within 2 s \(--timeout\)"),
+        ModelServer(plan_server(load_settings(), load_panel(panel), "qwen")) as s,
+    ):
         s.wait_ready(2, poll=0.05)
     assert gone(pids_of(tmp_path))
 
@@ -158,8 +163,12 @@ def environment() -> dict[str, str]:
 
 
 def test_print_shows_the_command_for_weights_that_are_not_here_yet(panel: Path) -> None:
-    answer = subprocess.run(command("served", "glm", "--print", "--port", "9001"), capture_output=True, text=True, env=environment(), timeout=60, check=True)
-    assert re.search(r"-m vllm\.entrypoints\.cli\.main serve nobody/glm --served-model-name glm --host 127\.0\.0\.1 --port 9001", answer.stdout)
+    answer = subprocess.run(
+        command("served", "glm", "--print", "--port", "9001"), capture_output=True, text=True, env=environment(), timeout=60, check=True
+    )
+    assert re.search(
+        r"-m vllm\.entrypoints\.cli\.main serve nobody/glm --served-model-name glm --host 127\.0\.0\.1 --port 9001", answer.stdout
+    )
     assert len(answer.stdout.splitlines()) == 1
 
 

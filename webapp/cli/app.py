@@ -65,7 +65,9 @@ def judge(
     from webapp.cli.judge import JudgeOptions, run_judge
 
     raise typer.Exit(
-        run_judge(JudgeOptions(sheet, library, panel, aggregator, out, full, jsonl, encoding, worksheet, column or [], skip_bad_rows, fresh))
+        run_judge(
+            JudgeOptions(sheet, library, panel, aggregator, out, full, jsonl, encoding, worksheet, column or [], skip_bad_rows, fresh)
+        )
     )
 
 

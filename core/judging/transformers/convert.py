@@ -83,9 +83,7 @@ def convert_internlm2(
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    shape = HeadShape(
-        config["num_attention_heads"], config["num_key_value_heads"], config["hidden_size"] // config["num_attention_heads"]
-    )
+    shape = HeadShape(config["num_attention_heads"], config["num_key_value_heads"], config["hidden_size"] // config["num_attention_heads"])
     _write_shards(_converted(shards, shape, progress), partial, shard_bytes)
     _write_json(partial / "config.json", _llama_config(config))
     if (source / "generation_config.json").is_file():

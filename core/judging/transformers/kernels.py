@@ -189,9 +189,7 @@ def gated(gate: Tensor, up: Tensor, gelu: bool) -> Tensor:
     out = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
     rows = out.numel() // width
     block = 2048
-    _gated[(triton.cdiv(width, block), rows)](
-        gate, up, out, width, gate.stride(-2), up.stride(-2), GELU=gelu, BLOCK=block, num_warps=4
-    )
+    _gated[(triton.cdiv(width, block), rows)](gate, up, out, width, gate.stride(-2), up.stride(-2), GELU=gelu, BLOCK=block, num_warps=4)
     return out
 
 

@@ -45,7 +45,9 @@ class TransformersOptions(BaseModel):
     max_length: int | None = Field(None, ge=16, description="Longest prompt in tokens; the model's own limit when not given.")
     share_prefix: bool = Field(True, description="Compute the part that all prompts of a dimension begin with only once.")
     allow_pickle: bool = Field(False, description="Also load weights that are not safetensors; such files can run code.")
-    memory_gib: float | None = Field(None, gt=0, description="Memory that the judge needs on its device, in GiB, as its panel states it; for people.")
+    memory_gib: float | None = Field(
+        None, gt=0, description="Memory that the judge needs on its device, in GiB, as its panel states it; for people."
+    )
     check_memory: bool = Field(True, description="Refuse to start when the weights cannot fit into free memory.")
 
 

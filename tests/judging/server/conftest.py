@@ -36,7 +36,9 @@ class NoEmbedder:
 
 def request(text: str, number: int = 1, dimension: Dimension = FLUENCY, system: str = "你评定流畅性。") -> JudgeRequest:
     """Return a request as the run loop makes it."""
-    item = Item(number, 1, number, str(number), dimension.id, "", text, None, content_hash(dimension.id, "", text), SourceRef("f", "", number))
+    item = Item(
+        number, 1, number, str(number), dimension.id, "", text, None, content_hash(dimension.id, "", text), SourceRef("f", "", number)
+    )
     user = f"文本：{text}\n评分："
     digest = hashlib.sha256((system + user).encode()).hexdigest()
     return JudgeRequest(item, dimension, (), RenderedPrompt(system, user, digest))

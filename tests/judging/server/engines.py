@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -80,10 +80,7 @@ class FakeServer:
         turns = re.findall(r"<\|im_start\|>(\w+)\n(.*?)(?=<\|im_end\|>|$)", prompt, re.DOTALL)
         system = [content for role, content in turns if role == "system"]
         user = [content for role, content in turns if role == "user"] or [prompt]
-        if system and "一律给1" in system[-1]:
-            wanted = 1
-        else:
-            wanted = 5 - min(4, user[-1].count("错"))
+        wanted = 1 if system and "一律给1" in system[-1] else 5 - min(4, user[-1].count("错"))
         if self.weights is not None:
             weights = self.weights(user[-1])
         else:
@@ -117,10 +114,8 @@ class _Http(ThreadingHTTPServer):
     def server_close(self) -> None:
         super().server_close()
         for connection in self.open:
-            try:
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass

@@ -127,7 +127,9 @@ def test_a_scale_with_little_of_the_probability_is_told(judge_of: Maker) -> None
 
 
 def test_no_label_among_the_tokens_is_off_the_menu_with_what_the_model_says(judge_of: Maker) -> None:
-    with serving("lmdeploy-pytorch", weights=lambda text: {"好": 0.7, "的": 0.3} if "怪" in text else {"5": 1.0}, words="这段话写得好") as server:
+    with serving(
+        "lmdeploy-pytorch", weights=lambda text: {"好": 0.7, "的": 0.3} if "怪" in text else {"5": 1.0}, words="这段话写得好"
+    ) as server:
         first, second = judge_of(server).judge([request("怪", 1), request("平常", 2)])
     assert first.status is JudgementStatus.OFF_MENU
     assert first.probabilities == {}

@@ -18,7 +18,9 @@ from tests.judging.server.engines import drop, garbage, serving, slow, status
 OK = JudgementStatus.OK
 
 
-@pytest.mark.parametrize("fault", [status(500), status(502), status(503), status(409), status(429), drop], ids=lambda fault: fault.__qualname__)
+@pytest.mark.parametrize(
+    "fault", [status(500), status(502), status(503), status(409), status(429), drop], ids=lambda fault: fault.__qualname__
+)
 def test_what_passes_is_tried_again(fault: object, judge_of: Maker) -> None:
     with serving("lmdeploy-pytorch") as server:
         judge = judge_of(server)
@@ -164,7 +166,9 @@ def test_leaving_early_asks_for_no_more_than_is_in_flight(judge_of: Maker) -> No
 def test_no_server_at_all_is_unavailable_with_the_address(judge_of: Maker) -> None:
     with serving("vllm") as server:
         pass
-    with pytest.raises(JudgeUnavailable, match=rf"127\.0\.0\.1:{server.port}/v1 cannot be reached .*Start the server, or correct base_url") as caught:
+    with pytest.raises(
+        JudgeUnavailable, match=rf"127\.0\.0\.1:{server.port}/v1 cannot be reached .*Start the server, or correct base_url"
+    ) as caught:
         judge_of(server, retries=0)
     assert "连接不上" in caught.value.messages["zh"]
 

@@ -22,7 +22,13 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CONTROL = ("<|im_start|>", "<|im_end|>")
-ALPHABET = "".join(dict.fromkeys("0123456789\n ?_|<>" + "abcdefghijklmnopqrstuvwxyz" + "你评定流畅性。文本：第段，错分请只回答一个数字今天气很好（至）标准律给例按-()"))
+ALPHABET = "".join(
+    dict.fromkeys(
+        "0123456789\n ?_|<>"
+        + "abcdefghijklmnopqrstuvwxyz"
+        + "你评定流畅性。文本：第段，错分请只回答一个数字今天气很好（至）标准律给例按-()"
+    )
+)
 
 
 @pytest.fixture(scope="module")
