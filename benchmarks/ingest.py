@@ -45,6 +45,7 @@ from core.types import (
     RunState,
     SourceRef,
     Verdict,
+    one_language,
 )
 
 Row = tuple[str, str, str, str]
@@ -139,7 +140,7 @@ def run_of(judges: int) -> Run:
     now = datetime.now(UTC)
     specs = tuple(JudgeSpec(f"judge-{i}", f"评判 {i}", "baseline") for i in range(judges))
     panel = PanelSpec("benchmark", {"zh": "基准"}, specs, specs[0].id)
-    return Run(1, 1, "sheet.xlsx", 1, "v1", panel, "pooled-median", RunState.DONE, "", 0, now, now, now)
+    return Run(1, 1, "sheet.xlsx", 1, "v1", panel, "pooled-median", RunState.DONE, {}, 0, now, now, now)
 
 
 def judged(rows: Iterator[Row], run: Run) -> Iterator[ExportRow]:
@@ -152,7 +153,16 @@ def judged(rows: Iterator[Row], run: Run) -> Iterator[ExportRow]:
         item = Item(number, 1, number - 2, external_id, dimension.id, prompt, text, None, "", SourceRef("sheet.xlsx", "Sheet1", number))
         answers = tuple(
             Judgement(
-                judge.id, number, JudgementStatus.OK, shares, label, str(label), "每百字约 0.7 处错误，落在这一档。", "f" * 64, 1.5, 300
+                judge.id,
+                number,
+                JudgementStatus.OK,
+                shares,
+                label,
+                str(label),
+                one_language("每百字约 0.7 处错误，落在这一档。"),
+                "f" * 64,
+                1.5,
+                300,
             )
             for judge in run.panel.judges
         )

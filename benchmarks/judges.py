@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import describe_machine
 from core import metrics
 from core.dimensions.loader import load_dimensions
 from core.judging.panel_judge import chosen_label
@@ -185,7 +184,7 @@ def main() -> None:
     dimensions = load_dimensions(ASSETS / "dimensions")
     items = read_library(arguments.library, dimensions)
     dimension = dimensions[items[0].dimension_id]
-    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} CPUs")
+    print(describe_machine())
     characters = np.mean([len(item.text) for item in items])
     print(f"{arguments.library.name}: {len(items)} items of {dimension.id}, {characters:.0f} characters each")
     folds = []

@@ -1,6 +1,6 @@
 """Measure the store at the size of a large sheet: inserts, judgements, verdicts, pages, progress.
 
-    python benchmarks/store.py [--rows 100000] [--url sqlite:////folder/file.db] [--repeats 5]
+    python -m benchmarks.store [--rows 100000] [--url sqlite:////folder/file.db] [--repeats 5]
 
 Everything is generated; texts have the length of a short composition. Prints the machine, then one line a figure: the
 median over the repeats, and the worst.
@@ -9,12 +9,9 @@ median over the repeats, and the worst.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import random
 import resource
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -26,8 +23,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks.machine import describe_machine
 from core.queries import RowQuery, RowSort
 from core.types import (
     Decision,
@@ -103,18 +99,18 @@ def judgement_of(judge_id: str, item_id: int, rng: random.Random) -> Judgement:
     luck = rng.random()
     if luck < 0.012:
         status = JudgementStatus.FAILED if luck < 0.002 else JudgementStatus.ABSTAINED
-        return Judgement(judge_id, item_id, status, error="no example of this dimension is near")
+        return Judgement(judge_id, item_id, status, error={"en": "no example of this dimension is near"})
     weights = [rng.random() for _ in LABELS]
     total = sum(weights)
     shares = {label: weight / total for label, weight in zip(LABELS, weights, strict=True)}
     label = max(shares, key=lambda label: shares[label])
-    rationale = f"{label} by {judge_id}: 3 faults in 412 signs"
+    rationale = {"zh": f"{judge_id} 给 {label} 分：412 字里有 3 处错误", "en": f"{label} by {judge_id}: 3 faults in 412 signs"}
     return Judgement(judge_id, item_id, JudgementStatus.OK, shares, label, str(label), rationale, "a" * 64, 3.5, 412)
 
 
 def decision_of(rng: random.Random) -> Decision:
     """Return a generated decision."""
-    outcome = rng.choices(list(Outcome), (40, 45, 14, 1))[0]
+    outcome = rng.choices(list(Outcome), (40, 42, 3, 14, 1))[0]
     label = None if outcome is Outcome.NO_QUORUM else rng.choice(LABELS)
     return Decision(label, label and label + 0.1, dict.fromkeys(LABELS, 0.2), outcome, rng.random(), "pooled_median")
 
@@ -252,7 +248,7 @@ def main() -> None:
     parser.add_argument("--url", default="")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         engine = make_engine(options.url or f"sqlite:///{folder}/bench.db")
         upgrade(engine)

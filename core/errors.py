@@ -58,6 +58,10 @@ class LibraryError(PingpanError):
     """A library has no usable examples, or is unknown."""
 
 
+class LabelError(PingpanError):
+    """A label cannot be taken: off the scale, without a name, nothing to undo."""
+
+
 class RetrievalError(PingpanError):
     """The index or the embedder cannot be used."""
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,12 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.errors import PanelError
 from core.types import JudgeSpec, PanelSpec
 
+_Name = Annotated[str, Field(min_length=1, max_length=80)]
+
 
 class _JudgeFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    name: str = Field(min_length=1, max_length=80)
+    name: _Name | dict[str, _Name]
     family: str = Field(min_length=1)
     options: dict[str, object] = Field(default_factory=dict)
 
@@ -43,6 +45,9 @@ class _PanelFile(BaseModel):
             yield f"lead: «{self.lead}» is no judge of this panel; write one of {', '.join(ids)}"
         if "zh" not in self.names:
             yield "names: the Chinese name is missing; add «zh: …»"
+        for judge in self.judges:
+            if isinstance(judge.name, dict) and "zh" not in judge.name:
+                yield f"judges: the Chinese name of {judge.id} is missing; add «zh: …» to its name, or write one name for all languages"
 
 
 def load_panel(path: Path) -> PanelSpec:
@@ -61,10 +66,16 @@ def load_panel(path: Path) -> PanelSpec:
         faults = [f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
     if faults:
         raise PanelError(f"{path}: the panel file is wrong:\n  " + "\n  ".join(faults))
-    judges = tuple(JudgeSpec(j.id, j.name, j.family, j.options) for j in panel.judges)
+    judges = tuple(_judge(judge) for judge in panel.judges)
     canonical = json.dumps(panel.model_dump(), sort_keys=True, ensure_ascii=False)
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     return PanelSpec(path.stem, panel.names, judges, panel.lead, panel.schedule, panel.description, digest)
+
+
+def _judge(judge: _JudgeFile) -> JudgeSpec:
+    if isinstance(judge.name, str):
+        return JudgeSpec(judge.id, judge.name, judge.family, judge.options)
+    return JudgeSpec(judge.id, judge.name["zh"], judge.family, judge.options, judge.name)
 
 
 def load_panels(*folders: Path) -> dict[str, PanelSpec]:

@@ -18,7 +18,20 @@ from typing import Protocol
 
 from core.errors import DimensionError, JudgeError, JudgeUnavailable, PingpanError, RetrievalError, StoreError
 from core.ports import Aggregator, Judge, Retriever, RunStore, WorkItem
-from core.types import Dimension, Example, Item, Judgement, JudgementStatus, JudgeRequest, RenderedPrompt, Run, RunState
+from core.types import (
+    Dimension,
+    Example,
+    Item,
+    Judgement,
+    JudgementStatus,
+    JudgeRequest,
+    LocalText,
+    RenderedPrompt,
+    Run,
+    RunState,
+    one_language,
+    said,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -75,22 +88,23 @@ def execute(
     settings = options or PipelineOptions()
     heartbeat = Heartbeat(store, run.id, worker, settings.heartbeat_seconds)
     loop = _Loop(run, store, dict(judges), retriever, prompts, aggregator, dimensions, settings, heartbeat, on_progress, clock)
-    state, error = RunState.DONE, ""
+    state = RunState.DONE
+    error: LocalText = {}
     with heartbeat:
         try:
             loop.work()
         except _Halted:
             state = RunState.STOPPED
         except JudgeUnavailable as unavailable:
-            state, error = RunState.PAUSED, str(unavailable)
+            state, error = RunState.PAUSED, unavailable.messages
         except StoreError:
             raise
         except PingpanError as failure:
-            state, error = RunState.FAILED, str(failure)
+            state, error = RunState.FAILED, failure.messages
         finally:
             loop.close()
     left = store.end_work(run.id, worker, state, error)
-    logger.info("run %d is %s%s", run.id, left.value, f": {error}" if error else "")
+    logger.info("run %d is %s%s", run.id, left.value, f": {said(error, 'en')}" if error else "")
     return left
 
 
@@ -201,7 +215,10 @@ class _Loop:
             judge = self.makers[judge_id]()
             if judge.id != judge_id:
                 judge.close()
-                raise JudgeError(f"The judge made for {judge_id!r} calls itself {judge.id!r}; its factory must keep the id of the panel.")
+                raise JudgeError(
+                    f"The judge made for {judge_id!r} calls itself {judge.id!r}; its factory must keep the id of the panel.",
+                    zh=f"为 {judge_id!r} 建立的评委自称 {judge.id!r}；其工厂函数必须沿用评委组中的编号。",
+                )
             self._judges[judge_id] = judge
         return judge
 
@@ -221,14 +238,20 @@ class _Loop:
             return shown
         found = self.retriever.search(wanting, self.options.examples)
         if len(found) != len(wanting):
-            raise RetrievalError(f"The index gave examples for {len(found)} rows and was asked for {len(wanting)}; run `./run.sh reindex`.")
+            raise RetrievalError(
+                f"The index gave examples for {len(found)} rows and was asked for {len(wanting)}; run `./run.sh reindex`.",
+                zh=f"索引只给出了 {len(found)} 行的示例，而需要 {len(wanting)} 行；请运行 `./run.sh reindex`。",
+            )
         new = {item.id: examples for item, examples in zip(wanting, found, strict=True)}
         self.store.save_examples(self.run.id, new)
         return shown | new
 
     def _with_prompts(self, requests: Sequence[JudgeRequest], rendered: dict[int, RenderedPrompt]) -> list[JudgeRequest]:
         if self.prompts is None:
-            raise JudgeError("A judge of this panel reads prompts, but none are configured for this run.")
+            raise JudgeError(
+                "A judge of this panel reads prompts, but none are configured for this run.",
+                zh="这个评委组中有评委需要提示词，而本次运行没有配置提示词。",
+            )
         for request in requests:
             if request.item.id not in rendered:
                 rendered[request.item.id] = self.prompts.render(request.item, request.examples)
@@ -312,7 +335,8 @@ def answers_of(judge: Judge, requests: Sequence[JudgeRequest]) -> Generator[Judg
     except Exception as error:
         logger.warning("judge %s on %d rows: %s", judge.id, len(requests), error, exc_info=not isinstance(error, _WrongAnswer))
         if len(requests) == 1:
-            yield _failed(judge, requests[0], f"{type(error).__name__}: {error}")
+            reason = error.messages if isinstance(error, PingpanError) else one_language(f"{type(error).__name__}: {error}")
+            yield _failed(judge, requests[0], reason)
             return
     for request in requests[done:]:
         yield from answers_of(judge, [request])
@@ -345,20 +369,25 @@ def _checked(judge: Judge, requests: Sequence[JudgeRequest]) -> Iterator[Judgeme
         raise _WrongAnswer(f"judge {judge.id} gave {done} answers to {len(requests)} rows")
 
 
-def _fault(judgement: Judgement, dimension: Dimension) -> str:
-    """Return what is wrong with an answer, or ""."""
+def _fault(judgement: Judgement, dimension: Dimension) -> LocalText:
+    """Return what is wrong with an answer, empty for nothing."""
     if judgement.status is not JudgementStatus.OK:
-        return ""
+        return {}
     shares = judgement.probabilities
     if set(shares) != set(dimension.labels):
-        return f"probabilities for {sorted(shares)}, but the scale is {list(dimension.labels)}"
+        given, scale = sorted(shares), list(dimension.labels)
+        return {
+            "zh": f"评委给出了 {given} 的概率，而量表是 {scale}。",
+            "en": f"The judge gave probabilities for {given}, but the scale is {scale}.",
+        }
     if not all(math.isfinite(share) and share >= 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > _SUM_TOLERANCE:
-        return f"probabilities that do not sum to 1: {dict(shares)}"
+        return {"zh": f"评委给出的概率之和不为 1：{dict(shares)}。", "en": f"The judge's probabilities do not sum to 1: {dict(shares)}."}
     if judgement.label not in dimension.labels:
-        return f"label {judgement.label}, but the scale is {list(dimension.labels)}"
-    return ""
+        label, scale = judgement.label, list(dimension.labels)
+        return {"zh": f"评委给出了 {label} 分，而量表是 {scale}。", "en": f"The judge gave the label {label}, but the scale is {scale}."}
+    return {}
 
 
-def _failed(judge: Judge, request: JudgeRequest, error: str, raw_reply: str = "") -> Judgement:
+def _failed(judge: Judge, request: JudgeRequest, error: LocalText, raw_reply: str = "") -> Judgement:
     prompt = "" if request.prompt is None else request.prompt.sha256
     return Judgement(judge.id, request.item.id, JudgementStatus.FAILED, raw_reply=raw_reply, prompt_sha256=prompt, error=error)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from core.types import Decision, Dimension, Example, Item, Judgement, JudgeRequest, JudgeSpec, LabelledItem, RunState
+from core.types import Decision, Dimension, Example, Item, Judgement, JudgeRequest, JudgeSpec, LabelledItem, LocalText, RunState
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,6 +123,6 @@ class RunStore(Protocol):
     def set_stage(self, run_id: int, worker: str, stage: str) -> None:
         """Say what `worker` does now: "loading", "judging", "deciding", or what a service does before them."""
 
-    def end_work(self, run_id: int, worker: str, state: RunState, error: str = "") -> RunState:
-        """Give the run back in `state`, and return the state it has: another one when `worker` lost it, or when STOPPED
+    def end_work(self, run_id: int, worker: str, state: RunState, error: LocalText | None = None) -> RunState:
+        """Give the run back in `state` with the reason, and return the state it has: another one when `worker` lost it, or when STOPPED
         was a worker's shutting down (QUEUED)."""

@@ -7,6 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
+
+LocalText: TypeAlias = Mapping[str, str]
+"""Words for people by language ("zh", "en"). Words that exist in one language only, as a model's own or an operating
+system's, stand under ""; nothing to say is an empty mapping."""
 
 
 class DimensionKind(StrEnum):
@@ -55,6 +60,15 @@ class RunState(StrEnum):
     FAILED = "failed"
 
 
+class CorrectionKind(StrEnum):
+    """What a person did: gave a label, passed over the row, took an act back, or settled what others differ on."""
+
+    LABEL = "label"
+    SKIP = "skip"
+    UNDO = "undo"
+    ADJUDICATION = "adjudication"
+
+
 class Severity(StrEnum):
     """Whether a problem keeps its row (or, without a row, its sheet) from being judged."""
 
@@ -68,6 +82,7 @@ class Dimension:
 
     `names` and each value of `levels` map a language ("zh", "en") to text; `names["zh"]` is what sheets write.
     `empty_text_label` is the label that an empty text has by convention, or None where an empty text is an error.
+    `marks` are `levels` in a word or two, for buttons, and `measure` says what they count; both may be empty.
     """
 
     id: str
@@ -80,6 +95,8 @@ class Dimension:
     aliases: tuple[str, ...] = ()
     description: Mapping[str, str] = field(default_factory=dict)
     empty_text_label: int | None = None
+    marks: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    measure: Mapping[str, str] = field(default_factory=dict)
 
     def name(self, language: str) -> str:
         """Return the name in `language`, else the Chinese one."""
@@ -226,8 +243,9 @@ class Judgement:
     """One judge's answer on one item.
 
     `probabilities` has every label of the dimension and sums to 1 when `status` is OK, and is empty otherwise.
-    `raw_reply` is what the judge said in its own form, `rationale` why in a sentence a person can read,
-    `error` the reason of an abstention or failure. `label` is the judge's own vote, None unless OK.
+    `raw_reply` is what the judge said in its own form: a JSON object of facts without language where that is no prose.
+    `rationale` is why in a sentence a person can read, `error` the reason of an abstention or failure; `said` picks the
+    language. `label` is the judge's own vote, None unless OK.
     """
 
     judge_id: str
@@ -236,11 +254,11 @@ class Judgement:
     probabilities: Mapping[int, float] = field(default_factory=dict)
     label: int | None = None
     raw_reply: str = ""
-    rationale: str = ""
+    rationale: LocalText = field(default_factory=dict)
     prompt_sha256: str = ""
     latency_ms: float = 0.0
     tokens: int = 0
-    error: str = ""
+    error: LocalText = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +267,8 @@ class Decision:
 
     `probabilities` is the pooled distribution, `expected` its mean, `disagreement` the generalised Jensen-Shannon
     divergence of the judges' distributions in [0, 1]. `reason` is a stable code (see core/judging/aggregation.py).
+    `expected_error` is the mean error of `label` under the pooled distribution (core.review.expected_error); None: not
+    told, and derived as for an ordinal dimension where it is stored.
     """
 
     label: int | None
@@ -257,6 +277,7 @@ class Decision:
     outcome: Outcome
     disagreement: float
     reason: str
+    expected_error: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +291,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A person's label for an item; appended, never overwritten."""
+    """A person's label for an item, or the one that settled what people differ on; appended, never overwritten."""
 
     item_id: int
     label: int
@@ -278,16 +299,27 @@ class Correction:
     author: str
     reason: str
     created_at: datetime
+    kind: CorrectionKind = CorrectionKind.LABEL
+    blind: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeSpec:
-    """One judge of a panel file: `family` names the factory, `options` are the factory's own."""
+    """One judge of a panel file: `family` names the factory, `options` are the factory's own.
+
+    `name` is the name in every language that `names` does not have.
+    """
 
     id: str
     name: str
     family: str
     options: Mapping[str, object] = field(default_factory=dict)
+    names: LocalText = field(default_factory=dict)
+
+    def named(self, language: str) -> str:
+        """Return the name in `language`."""
+        return self.names.get(language) or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +337,7 @@ class PanelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A panel at work on a sheet; `panel` is frozen with the run."""
+    """A panel at work on a sheet; `panel` is frozen with the run, `error` is why it paused or failed."""
 
     id: int
     sheet_id: int
@@ -315,12 +347,23 @@ class Run:
     panel: PanelSpec
     aggregator: str
     state: RunState
-    error: str
+    error: LocalText
     items: int
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     worked_seconds: float = 0.0
+    deleted_at: datetime | None = None
+
+
+def said(text: LocalText, language: str) -> str:
+    """Return the words in `language`, else those of one language only, else those of any other; "" for nothing."""
+    return text.get(language) or text.get("") or next((words for words in text.values() if words), "")
+
+
+def one_language(words: str) -> LocalText:
+    """Return words that exist in no other language as a LocalText."""
+    return {"": words} if words else {}
 
 
 def content_hash(dimension_id: str, prompt: str, text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from sqlalchemy import Connection, Engine, Row, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
+from core.types import LocalText
 from db.models import Base
 
 T = TypeVar("T")
@@ -56,6 +57,11 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def clean_words(text: LocalText) -> LocalText:
+    """Return `text` with the words of each language made clean."""
+    return {language: clean(words) for language, words in text.items()}
 
 
 def chunked(values: Iterable[T], size: int) -> Iterator[list[T]]:

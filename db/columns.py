@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from sqlalchemy import JSON, DateTime, Dialect, Enum
+from sqlalchemy import JSON, DateTime, Dialect, Enum, Text
 from sqlalchemy.types import TypeDecorator
+
+from core.types import LocalText, one_language
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -46,13 +49,33 @@ class LabelMap(TypeDecorator[Mapping[int, float]]):
         return None if value is None else {int(label): share for label, share in value.items()}
 
 
-def text_enum(kind: type[StrEnum], name: str) -> Enum:
-    """Return a text column of the enum's values, held by a check constraint called `name`."""
+class LocalWords(TypeDecorator[LocalText]):
+    """Words by language as a compact JSON object in a text column, "" for no words."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: LocalText | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return the JSON text, languages in rising order."""
+        if value is None:
+            return None
+        return json.dumps(dict(sorted(value.items())), ensure_ascii=False, separators=(",", ":")) if value else ""
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> LocalText | None:  # noqa: ARG002
+        """Return the words. A text that is no JSON object was stored before words had languages."""
+        if value is None:
+            return None
+        loaded: LocalText = json.loads(value) if value.startswith("{") else one_language(value)
+        return loaded
+
+
+def text_enum(kind: type[StrEnum], name: str, *, checked: bool = True) -> Enum:
+    """Return a text column of the enum's values, held by a check constraint called `name` (or, not `checked`, by no one)."""
     return Enum(
         kind,
         name=name,
         native_enum=False,
-        create_constraint=True,
+        create_constraint=checked,
         length=16,
         values_callable=lambda members: [str(member.value) for member in members],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, or_, select, update
@@ -17,14 +17,14 @@ from db.models import LibraryItemRecord, LibraryRecord, LibraryVersionRecord
 from db.records import LABELLED_COLUMNS, labelled_of, sheet_row_values
 
 # What makes two labelled items the same one: content hash, label, external id.
-_Key = tuple[str, int, str]
+LibraryKey = tuple[str, int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
     """What a new version adds and retires."""
 
-    added: Mapping[_Key, SheetRow]
+    added: Mapping[LibraryKey, SheetRow]
     retired: tuple[int, ...]
 
 
@@ -46,31 +46,31 @@ class LibraryStore(StoreBase):
             )
         with writing(self.engine) as connection:
             library = _locked(connection, name)
-            present = _active_keys(connection, library.id)
+            present = active_keys(connection, library.id)
             change = _Change(
                 {key: row for key, row in wanted.items() if key not in present},
                 tuple(item_id for key, item_id in present.items() if key not in wanted),
             )
             if change.added or change.retired:
                 _apply(connection, library.id, library.sequence + 1, change, origin, author)
-            return _library(connection, library.id)
+            return get_library(connection, library.id)
 
     def library(self, library_id: int) -> Library:
         """Return a library with its counts by dimension. Raises NotFound."""
         with reading(self.engine) as connection:
-            return _library(connection, library_id)
+            return get_library(connection, library_id)
 
     def find_library(self, name: str) -> Library | None:
         """Return the library called `name`, or None."""
         with reading(self.engine) as connection:
             found = connection.execute(select(LibraryRecord.id).where(LibraryRecord.name == name)).scalar_one_or_none()
-            return None if found is None else _library(connection, found)
+            return None if found is None else get_library(connection, found)
 
     def libraries(self) -> list[Library]:
         """Return every library, newest first."""
         with reading(self.engine) as connection:
             ids = connection.execute(select(LibraryRecord.id).order_by(LibraryRecord.id.desc())).scalars().all()
-            return [_library(connection, library_id) for library_id in ids]
+            return [get_library(connection, library_id) for library_id in ids]
 
     def library_items(self, library_id: int, version: str = "") -> list[LabelledItem]:
         """Return the items of a library's `version` (empty: the current one), in an order that only their content sets.
@@ -90,7 +90,7 @@ class LibraryStore(StoreBase):
         return sorted(items, key=lambda item: (item.dimension_id, item.external_id, item.content_hash, item.label))
 
 
-def library_version(keys: Iterable[_Key]) -> str:
+def library_version(keys: Iterable[LibraryKey]) -> str:
     """Return the hash (sha256, hex) of a library's active items, each as content hash, label and external id."""
     digest = hashlib.sha256()
     for content, label, external_id in sorted(keys):
@@ -105,7 +105,8 @@ def _locked(connection: Connection, name: str) -> AnyRow:
     return connection.execute(select(LibraryRecord.id, LibraryRecord.sequence).where(LibraryRecord.name == name).with_for_update()).one()
 
 
-def _active_keys(connection: Connection, library_id: int) -> dict[_Key, int]:
+def active_keys(connection: Connection, library_id: int) -> dict[LibraryKey, int]:
+    """Return what stands in a library now: key -> id."""
     record = LibraryItemRecord
     query = select(record.content_hash, record.label, record.external_id, record.id).where(
         record.library_id == library_id, record.retired_in.is_(None)
@@ -114,33 +115,34 @@ def _active_keys(connection: Connection, library_id: int) -> dict[_Key, int]:
 
 
 def _apply(connection: Connection, library_id: int, sequence: int, change: _Change, origin: Origin, author: str) -> None:
-    moment = now()
-    for ids in spans(change.retired):
-        connection.execute(update(LibraryItemRecord).where(LibraryItemRecord.id.in_(ids)).values(retired_in=sequence, retired_at=moment))
     # In the order of their keys, so that equal libraries get equal ids in equal databases.
-    values = [
-        {
-            **sheet_row_values(change.added[key]),
-            "library_id": library_id,
-            "label": key[1],
-            "origin": origin,
-            "author": author,
-            "added_in": sequence,
-            "retired_in": None,
-            "created_at": moment,
-            "retired_at": None,
-        }
-        for key in sorted(change.added)
-    ]
-    for part in spans(values):
-        connection.execute(insert(table_of(LibraryItemRecord)), list(part))
-    keys = _active_keys(connection, library_id)
+    values = [{**sheet_row_values(change.added[key]), "label": key[1], "origin": origin, "author": author} for key in sorted(change.added)]
+    commit_version(connection, library_id, sequence, values, change.retired)
+
+
+def commit_version(
+    connection: Connection, library_id: int, sequence: int, added: Sequence[Mapping[str, object]], retired: Sequence[int]
+) -> list[int]:
+    """Make version number `sequence` of a library: `added` are the values of its new items, `retired` the ids of those that
+    leave; return the ids of the new items, in their order."""
+    moment = now()
+    record = LibraryItemRecord
+    for ids in spans(retired):
+        connection.execute(update(record).where(record.id.in_(ids)).values(retired_in=sequence, retired_at=moment))
+    fixed = {"library_id": library_id, "added_in": sequence, "retired_in": None, "created_at": moment, "retired_at": None}
+    new: list[int] = []
+    for part in spans([{**values, **fixed} for values in added]):
+        statement = insert(table_of(record)).returning(record.id, sort_by_parameter_order=True)
+        new += connection.execute(statement, list(part)).scalars()
+    keys = active_keys(connection, library_id)
     state = {"sequence": sequence, "version": library_version(keys), "size": len(keys)}
     connection.execute(update(LibraryRecord).where(LibraryRecord.id == library_id).values(state))
     connection.execute(insert(LibraryVersionRecord).values(library_id=library_id, created_at=moment, **state))
+    return new
 
 
-def _library(connection: Connection, library_id: int) -> Library:
+def get_library(connection: Connection, library_id: int) -> Library:
+    """Return a library within a transaction. Raises NotFound."""
     row = connection.execute(select(table_of(LibraryRecord)).where(LibraryRecord.id == library_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no library {library_id}; `./run.sh library` lists them.", zh=f"没有编号为 {library_id} 的样例库。")
@@ -152,7 +154,7 @@ def _library(connection: Connection, library_id: int) -> Library:
 def _sequence(connection: Connection, library_id: int, version: str) -> int:
     record = LibraryVersionRecord
     if not version:
-        version = _library(connection, library_id).version
+        version = get_library(connection, library_id).version
     query = select(record.sequence).where(record.library_id == library_id, record.version == version)
     found = connection.execute(query.order_by(record.sequence.desc()).limit(1)).scalar_one_or_none()
     if found is None:

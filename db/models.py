@@ -12,11 +12,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, PrimaryKeyConstraint, String, Text, UniqueConstraint, text
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, MetaData, PrimaryKeyConstraint, String, Text, UniqueConstraint, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from core.types import JudgementStatus, Origin, Outcome, RunState, Severity
-from db.columns import LabelMap, UtcDateTime, text_enum
+from core.review import ReviewState
+from core.types import CorrectionKind, JudgementStatus, LocalText, Origin, Outcome, RunState, Severity
+from db.columns import LabelMap, LocalWords, UtcDateTime, text_enum
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -42,7 +43,11 @@ class Base(DeclarativeBase):
 
 
 class SheetRecord(Base):
-    """An uploaded file as it was read. `dimension_counts` is dimension id -> items."""
+    """An uploaded file as it was read. `dimension_counts` is dimension id -> items.
+
+    `parent_id` is the sheet whose rows a sheet of chosen rows repeats. `families_at` is when its near-duplicates were
+    looked for.
+    """
 
     __tablename__ = "sheets"
 
@@ -58,6 +63,8 @@ class SheetRecord(Base):
     skipped: Mapped[int]
     dimension_counts: Mapped[dict[str, int]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    parent_id: Mapped[int | None]
+    families_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ItemRecord(Base):
@@ -67,6 +74,9 @@ class ItemRecord(Base):
     __table_args__ = (
         UniqueConstraint("sheet_id", "position"),
         Index("ix_items_sheet_id_dimension_id_position", "sheet_id", "dimension_id", "position"),
+        Index("ix_items_content_hash", "content_hash"),
+        # Few sheets have labels of their own: whether one has is known without reading its rows.
+        Index("ix_items_gold", "sheet_id", "gold", sqlite_where=text("gold IS NOT NULL"), postgresql_where=text("gold IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -128,7 +138,8 @@ class LibraryVersionRecord(Base):
 
 
 class LibraryItemRecord(Base):
-    """One labelled item, never deleted: active in the versions from `added_in` until before `retired_in`."""
+    """One labelled item, never deleted: active in the versions from `added_in` until before `retired_in`. `reason` says why
+    somebody gave it its label."""
 
     __tablename__ = "library_items"
     __table_args__ = (
@@ -153,6 +164,7 @@ class LibraryItemRecord(Base):
     label: Mapped[int]
     origin: Mapped[Origin] = mapped_column(text_enum(Origin, "origin"))
     author: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text, server_default="")
     content_hash: Mapped[str] = mapped_column(String(64))
     added_in: Mapped[int]
     retired_in: Mapped[int | None]
@@ -165,7 +177,8 @@ class RunRecord(Base):
 
     `worker` and `heartbeat_at` are the lease of the process at work. `worked_seconds` counts the time of living workers,
     `judging_seconds` the part of it in which judges answered. `deaths` counts workers in a row that died without storing
-    one judgement more than `deaths_at`.
+    one judgement more than `deaths_at`. `families_of` is the aggregator by whose verdicts near-duplicates are marked, "" for
+    none. A run with `deleted_at` stands in no list and in no queue of work.
     """
 
     __tablename__ = "runs"
@@ -182,7 +195,7 @@ class RunRecord(Base):
     aggregator: Mapped[str] = mapped_column(Text)
     state: Mapped[RunState] = mapped_column(text_enum(RunState, "state"))
     stage: Mapped[str] = mapped_column(Text)
-    error: Mapped[str] = mapped_column(Text)
+    error: Mapped[LocalText] = mapped_column(LocalWords)
     items: Mapped[int]
     worker: Mapped[str] = mapped_column(Text)
     heartbeat_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -195,6 +208,8 @@ class RunRecord(Base):
     queued_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    families_of: Mapped[str] = mapped_column(Text, server_default="")
 
 
 class JudgementRecord(Base):
@@ -221,11 +236,11 @@ class JudgementRecord(Base):
     label: Mapped[int | None]
     probabilities: Mapped[Mapping[int, float]] = mapped_column(LabelMap)
     raw_reply: Mapped[str] = mapped_column(Text)
-    rationale: Mapped[str] = mapped_column(Text)
+    rationale: Mapped[LocalText] = mapped_column(LocalWords)
     prompt_sha256: Mapped[str] = mapped_column(String(64))
     latency_ms: Mapped[float]
     tokens: Mapped[int]
-    error: Mapped[str] = mapped_column(Text)
+    error: Mapped[LocalText] = mapped_column(LocalWords)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -246,7 +261,11 @@ class ShownRecord(Base):
     """A labelled item that was shown for an item in a run."""
 
     __tablename__ = "shown_examples"
-    __table_args__ = (PrimaryKeyConstraint("run_id", "item_id", "rank"), {"sqlite_with_rowid": False})
+    __table_args__ = (
+        PrimaryKeyConstraint("run_id", "item_id", "rank"),
+        Index("ix_shown_examples_library_item_id", "library_item_id", "run_id"),
+        {"sqlite_with_rowid": False},
+    )
 
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
@@ -257,7 +276,13 @@ class ShownRecord(Base):
 
 
 class VerdictRecord(Base):
-    """What the run's aggregator made of an item. `statuses` is the set of its judgements' statuses as bits."""
+    """What the run's aggregator made of an item.
+
+    `statuses` is the set of its judgements' statuses as bits, `votes` their labels in the panel's order ("3,3,,4").
+    `expected_error` and `confidence` are of the verdict under the pooled distribution. `audit` is the item's place in the
+    random order of the audit share (NULL: not in it). `duplicate` says that a near-duplicate stands before it. `review`
+    and `people` repeat the item's state with people (item_labels).
+    """
 
     __tablename__ = "verdicts"
 
@@ -274,6 +299,13 @@ class VerdictRecord(Base):
     probabilities: Mapped[Mapping[int, float]] = mapped_column(LabelMap)
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expected_error: Mapped[float] = mapped_column(server_default="0")
+    confidence: Mapped[float] = mapped_column(server_default="0")
+    votes: Mapped[str] = mapped_column(Text, server_default="")
+    audit: Mapped[int | None] = mapped_column()
+    duplicate: Mapped[int] = mapped_column(server_default="0")
+    review: Mapped[ReviewState] = mapped_column(text_enum(ReviewState, "review", checked=False), server_default="open")
+    people: Mapped[int] = mapped_column(server_default="0")
 
     __table_args__ = (
         PrimaryKeyConstraint("run_id", "item_id"),
@@ -282,21 +314,120 @@ class VerdictRecord(Base):
         Index("ix_verdicts_by_disagreement", "run_id", disagreement.desc(), "position", "dimension_id", "outcome", "label", "statuses"),
         Index("ix_verdicts_by_label", "run_id", "label", "position", "dimension_id", "outcome", "statuses"),
         Index("ix_verdicts_counts", "run_id", "aggregator", "dimension_id", "outcome", "label"),
+        # The order of the review queue, its random share, what agreement is counted from, and what people have done.
+        Index(
+            "ix_verdicts_queue",
+            "run_id",
+            "duplicate",
+            expected_error.desc(),
+            disagreement.desc(),
+            "position",
+            "dimension_id",
+            "outcome",
+            "label",
+            "statuses",
+            "confidence",
+            "people",
+            "review",
+            "audit",
+        ),
+        Index(
+            "ix_verdicts_audit",
+            "run_id",
+            "audit",
+            sqlite_where=text("audit IS NOT NULL"),
+            postgresql_where=text("audit IS NOT NULL"),
+        ),
+        Index("ix_verdicts_votes", "run_id", "dimension_id", "votes", "label"),
+        Index(
+            "ix_verdicts_reviewed",
+            "run_id",
+            "review",
+            "item_id",
+            sqlite_where=text("review <> 'open'"),
+            postgresql_where=text("review <> 'open'"),
+        ),
         {"sqlite_with_rowid": False},
     )
 
 
 class CorrectionRecord(Base):
-    """A person's label for an item; rows are only ever added. `run_id` is the run in which it was given."""
+    """An act of a person on an item; rows are only ever added. `run_id` is the run in which it happened.
+
+    `label` is NULL for a skip and an undo; `retracts` is the act that an undo takes back.
+    """
 
     __tablename__ = "corrections"
-    __table_args__ = (Index("ix_corrections_item_id_id", "item_id", "id"),)
+    __table_args__ = (
+        Index("ix_corrections_item_id_id", "item_id", "id"),
+        Index("ix_corrections_run_id_author_id", "run_id", "author", "id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
     run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
-    label: Mapped[int]
+    label: Mapped[int | None]
     previous_label: Mapped[int | None]
     author: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[CorrectionKind] = mapped_column(text_enum(CorrectionKind, "kind"), server_default="label")
+    note: Mapped[str] = mapped_column(Text, server_default="")
+    flags: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
+    blind: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    audit: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    retracts: Mapped[int | None] = mapped_column(ForeignKey("corrections.id"))
+
+
+class ItemLabelRecord(Base):
+    """What is true of an item by all acts of people on it: core.review.fold, stored. `event_id` is the act that decided."""
+
+    __tablename__ = "item_labels"
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True, autoincrement=False)
+    review: Mapped[ReviewState] = mapped_column(text_enum(ReviewState, "review"))
+    label: Mapped[int | None]
+    people: Mapped[int]
+    event_id: Mapped[int | None] = mapped_column(ForeignKey("corrections.id"))
+
+
+class PersonLabelRecord(Base):
+    """What one person holds of an item: a part of core.review.fold, stored."""
+
+    __tablename__ = "person_labels"
+    __table_args__ = (
+        PrimaryKeyConstraint("item_id", "author"),
+        Index("ix_person_labels_author", "author", "event_id"),
+    )
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    author: Mapped[str] = mapped_column(Text)
+    label: Mapped[int | None]
+    blind_label: Mapped[int | None]
+    skipped: Mapped[bool] = mapped_column(Boolean)
+    audit: Mapped[bool] = mapped_column(Boolean)
+    event_id: Mapped[int] = mapped_column(ForeignKey("corrections.id"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class LeaseRecord(Base):
+    """Who works on a row of a queue, and until when."""
+
+    __tablename__ = "review_leases"
+    __table_args__ = (PrimaryKeyConstraint("run_id", "item_id"), Index("ix_review_leases_annotator", "annotator"))
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    annotator: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class FamilyRecord(Base):
+    """An item that has near-duplicates of its dimension in its sheet; `family` is the id of the first of them."""
+
+    __tablename__ = "item_families"
+    __table_args__ = (Index("ix_item_families_sheet_id", "sheet_id"),)
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"), primary_key=True, autoincrement=False)
+    sheet_id: Mapped[int] = mapped_column(ForeignKey("sheets.id"))
+    family: Mapped[int]

@@ -86,6 +86,9 @@ CORRECTION_COLUMNS = (
     CorrectionRecord.author,
     CorrectionRecord.reason,
     CorrectionRecord.created_at,
+    CorrectionRecord.kind,
+    CorrectionRecord.blind,
+    CorrectionRecord.note,
 )
 
 # The place of each status in `verdicts.statuses`; only ever appended to, for the numbers are stored.
@@ -171,6 +174,7 @@ def run_of(row: AnyRow) -> Run:
         started_at=row.started_at,
         finished_at=row.finished_at,
         worked_seconds=row.worked_seconds,
+        deleted_at=row.deleted_at,
     )
 
 

@@ -13,11 +13,11 @@ from core.errors import NotFound
 from core.queries import ExportRow, RowDetail, RowQuery, RunPage, RunRow, ShownExample
 from core.types import Correction, Judgement, Run, Verdict
 from db.base import StoreBase, spans
-from db.corrections import last_corrections
+from db.corrections import last_corrections, standing_corrections
 from db.engine import reading
-from db.models import CorrectionRecord, ItemRecord, LibraryItemRecord, ShownRecord, VerdictRecord
+from db.models import ItemRecord, LibraryItemRecord, ShownRecord, VerdictRecord
 from db.paging import SearchHits, find_page
-from db.records import CORRECTION_COLUMNS, VERDICT_COLUMNS, correction_of, item_of, select_items, verdict_of
+from db.records import VERDICT_COLUMNS, item_of, select_items, verdict_of
 from db.runs import get_run
 from db.work import examples_by_item, judgements_by_item
 
@@ -44,8 +44,7 @@ class ResultStore(StoreBase):
             if not rows or rows[0].item.sheet_id != run.sheet_id:
                 raise NotFound(f"Run {run_id} has no item {item_id}.", zh=f"评判任务 {run_id} 中没有条目 {item_id}。")
             item = rows[0].item
-            history = select(*CORRECTION_COLUMNS).where(CorrectionRecord.item_id == item_id).order_by(CorrectionRecord.id)
-            corrections = tuple(correction_of(row) for row in connection.execute(history))
+            corrections = tuple(standing_corrections(connection, item_id))
             examples = examples_by_item(connection, run_id, [item_id]).get(item_id, ())
             before, after = (_neighbour(connection, run.sheet_id, item.position, forward=forward) for forward in (False, True))
         return RowDetail(run, item, rows[0].judgements, examples, rows[0].verdict, corrections, before, after)

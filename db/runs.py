@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from core.errors import NotFound, RunTaken, StoreError
-from core.types import PanelSpec, Run, RunState
-from db.base import AnyRow, AnySelect, StoreBase, now, table_of
+from core.types import LocalText, PanelSpec, Run, RunState
+from db.base import AnyRow, AnySelect, StoreBase, clean_words, now, table_of
 from db.engine import reading, writing
 from db.models import LibraryVersionRecord, RunRecord, SheetRecord, StopRequest, TallyRecord
 from db.records import panel_document, run_of, select_runs
@@ -39,39 +39,8 @@ class RunRepository(StoreBase):
 
         Raises NotFound for an unknown sheet, library or version.
         """
-        moment = now()
         with writing(self.engine) as connection:
-            rows = connection.execute(select(SheetRecord.rows).where(SheetRecord.id == sheet_id)).scalar_one_or_none()
-            version = _version(connection, library_id, library_version)
-            if rows is None or version is None:
-                raise NotFound(
-                    f"There is no {'sheet ' + str(sheet_id) if rows is None else 'library ' + str(library_id)} to make a run of.",
-                    zh=f"没有编号为 {sheet_id if rows is None else library_id} 的{'表格' if rows is None else '样例库'}。",
-                )
-            values: Mapping[str, Any] = {
-                "sheet_id": sheet_id,
-                "library_id": library_id,
-                "library_version": version,
-                "panel": panel_document(panel),
-                "panel_id": panel.id,
-                "panel_sha256": panel.sha256,
-                "judge_count": len(panel.judges),
-                "aggregator": aggregator,
-                "state": RunState.QUEUED,
-                "stage": "",
-                "error": "",
-                "items": rows,
-                "worker": "",
-                "stop_requested": StopRequest.NONE,
-                "worked_seconds": 0.0,
-                "judging_seconds": 0.0,
-                "deaths": 0,
-                "deaths_at": 0,
-                "created_at": moment,
-                "queued_at": moment,
-            }
-            run_id = connection.execute(insert(RunRecord).values(values).returning(RunRecord.id)).scalar_one()
-            return get_run(connection, run_id)
+            return get_run(connection, insert_run(connection, sheet_id, library_id, panel, aggregator, library_version))
 
     def run(self, run_id: int) -> Run:
         """Return a run. Raises NotFound."""
@@ -79,9 +48,14 @@ class RunRepository(StoreBase):
             return get_run(connection, run_id)
 
     def runs(self, limit: int = 50) -> list[Run]:
-        """Return the latest runs, newest first."""
+        """Return the latest runs that are not deleted, newest first."""
         with reading(self.engine) as connection:
-            return [run_of(row) for row in connection.execute(select_runs().order_by(RunRecord.id.desc()).limit(limit))]
+            return [
+                run_of(row)
+                for row in connection.execute(
+                    select_runs().where(RunRecord.deleted_at.is_(None)).order_by(RunRecord.id.desc()).limit(limit)
+                )
+            ]
 
     def find_resumable(
         self,
@@ -103,6 +77,7 @@ class RunRepository(StoreBase):
             .add_columns(SheetRecord.mapping)
             .where(SheetRecord.sha256 == sheet_sha256, RunRecord.library_version == library_version)
             .where(RunRecord.panel_sha256 == panel_sha256, RunRecord.aggregator == aggregator, RunRecord.state != RunState.DONE)
+            .where(RunRecord.deleted_at.is_(None))
             .order_by(RunRecord.id.desc())
         )
         if worksheet is not None:
@@ -160,8 +135,8 @@ class RunRepository(StoreBase):
             if row.state is RunState.RUNNING and row.worker == worker:
                 _set(connection, run_id, stage=stage, **_beat(row))
 
-    def end_work(self, run_id: int, worker: str, state: RunState, error: str = "") -> RunState:
-        """Give the run back in `state`, and return the state it has.
+    def end_work(self, run_id: int, worker: str, state: RunState, error: LocalText | None = None) -> RunState:
+        """Give the run back in `state` with the reason, and return the state it has.
 
         STOPPED becomes QUEUED where the request was only to shut the worker down. A run that `worker` has lost keeps the
         state that others gave it.
@@ -173,18 +148,18 @@ class RunRepository(StoreBase):
             if state is RunState.STOPPED and row.stop_requested is StopRequest.REQUEUE:
                 state = RunState.QUEUED
             over = now() if state in {RunState.DONE, RunState.FAILED, RunState.STOPPED} else None
-            _set(connection, run_id, state=state, error=error, finished_at=over, **{**_beat(row), **_FREE})
+            _set(connection, run_id, state=state, error=clean_words(error or {}), finished_at=over, **{**_beat(row), **_FREE})
             return state
 
     def finish(self, run_id: int, worker: str) -> RunState:
         """End a run whose every row has its verdict."""
         return self.end_work(run_id, worker, RunState.DONE)
 
-    def fail(self, run_id: int, worker: str, error: str) -> RunState:
+    def fail(self, run_id: int, worker: str, error: LocalText) -> RunState:
         """End a run that cannot go on, with the reason."""
         return self.end_work(run_id, worker, RunState.FAILED, error)
 
-    def pause(self, run_id: int, worker: str, reason: str) -> RunState:
+    def pause(self, run_id: int, worker: str, reason: LocalText) -> RunState:
         """Lay a run aside until someone resumes it, with the reason."""
         return self.end_work(run_id, worker, RunState.PAUSED, reason)
 
@@ -216,7 +191,7 @@ class RunRepository(StoreBase):
         with writing(self.engine) as connection:
             row = locked_run(connection, run_id)
             if row.state in {RunState.STOPPED, RunState.PAUSED, RunState.FAILED}:
-                fresh = {"state": RunState.QUEUED, "queued_at": now(), "error": "", "finished_at": None, "deaths": 0}
+                fresh = {"state": RunState.QUEUED, "queued_at": now(), "error": {}, "finished_at": None, "deaths": 0}
                 _set(connection, run_id, stop_requested=StopRequest.NONE, **fresh)
             elif row.state is RunState.RUNNING and row.stop_requested is StopRequest.STOP:
                 _set(connection, run_id, stop_requested=StopRequest.NONE)
@@ -234,7 +209,22 @@ class RunRepository(StoreBase):
             if row.state is RunState.RUNNING and not _abandoned(row, STALE_AFTER):
                 raise _taken(run_id, row.worker)
             again = {"state": RunState.QUEUED, "queued_at": now(), "finished_at": None} if row.state is RunState.DONE else {}
-            _set(connection, run_id, aggregator=aggregator, **again)
+            _set(connection, run_id, aggregator=aggregator, families_of="", **again)
+            return get_run(connection, run_id)
+
+    def delete_run(self, run_id: int) -> Run:
+        """Take a run out of every list and queue, asking it to stop; nothing of it is lost. Raises NotFound."""
+        stopped = self.request_stop(run_id)
+        if stopped.deleted_at is None:
+            with writing(self.engine) as connection:
+                _set(connection, run_id, deleted_at=now())
+        return self.run(run_id)
+
+    def restore_run(self, run_id: int) -> Run:
+        """Bring a deleted run back in the state it was left in. Raises NotFound."""
+        with writing(self.engine) as connection:
+            locked_run(connection, run_id)
+            _set(connection, run_id, deleted_at=None)
             return get_run(connection, run_id)
 
     def measured_rate(self, panel_id: str, last: int = 5) -> float | None:
@@ -248,6 +238,41 @@ class RunRepository(StoreBase):
         with reading(self.engine) as connection:
             measured = connection.execute(query).all()
         return sum(row.items for row in measured) / sum(row.judging_seconds for row in measured) if measured else None
+
+
+def insert_run(connection: Connection, sheet_id: int, library_id: int, panel: PanelSpec, aggregator: str, library_version: str = "") -> int:
+    """Queue a run within a transaction and return its id (see RunRepository.create_run). Raises NotFound."""
+    moment = now()
+    rows = connection.execute(select(SheetRecord.rows).where(SheetRecord.id == sheet_id)).scalar_one_or_none()
+    version = _version(connection, library_id, library_version)
+    if rows is None or version is None:
+        raise NotFound(
+            f"There is no {'sheet ' + str(sheet_id) if rows is None else 'library ' + str(library_id)} to make a run of.",
+            zh=f"没有编号为 {sheet_id if rows is None else library_id} 的{'表格' if rows is None else '样例库'}。",
+        )
+    values: Mapping[str, Any] = {
+        "sheet_id": sheet_id,
+        "library_id": library_id,
+        "library_version": version,
+        "panel": panel_document(panel),
+        "panel_id": panel.id,
+        "panel_sha256": panel.sha256,
+        "judge_count": len(panel.judges),
+        "aggregator": aggregator,
+        "state": RunState.QUEUED,
+        "stage": "",
+        "error": {},
+        "items": rows,
+        "worker": "",
+        "stop_requested": StopRequest.NONE,
+        "worked_seconds": 0.0,
+        "judging_seconds": 0.0,
+        "deaths": 0,
+        "deaths_at": 0,
+        "created_at": moment,
+        "queued_at": moment,
+    }
+    return int(connection.execute(insert(RunRecord).values(values).returning(RunRecord.id)).scalar_one())
 
 
 def get_run(connection: Connection, run_id: int) -> Run:
@@ -273,7 +298,7 @@ def beat_seconds(row: AnyRow, moment: datetime) -> float:
 
 
 def _lockable(condition: Any) -> AnySelect:
-    return select(table_of(RunRecord)).where(condition).with_for_update(key_share=True, skip_locked=True)
+    return select(table_of(RunRecord)).where(condition, RunRecord.deleted_at.is_(None)).with_for_update(key_share=True, skip_locked=True)
 
 
 def _set(connection: Connection, run_id: int, **values: object) -> None:
@@ -302,7 +327,10 @@ def _take_over(connection: Connection, row: AnyRow, worker: str) -> bool:
     judged = connection.execute(select(tally).where(TallyRecord.run_id == row.id)).scalar_one()
     deaths = row.deaths + 1 if judged == row.deaths_at else 1
     if deaths >= MAX_DEATHS and row.worker != worker:
-        reason = f"The worker died {deaths} times without a new judgement; look at its log (memory?), then resume the run."
+        reason = {
+            "zh": f"工作进程已中断 {deaths} 次，其间没有新的评判；请查看其日志（内存不足？），再继续运行。",
+            "en": f"The worker died {deaths} times without a new judgement; look at its log (memory?), then resume the run.",
+        }
         _set(connection, row.id, state=RunState.FAILED, error=reason, finished_at=now(), **_FREE)
         return False
     _set(connection, row.id, deaths=deaths, deaths_at=judged)
@@ -313,7 +341,7 @@ def _take_over(connection: Connection, row: AnyRow, worker: str) -> bool:
 def _lease(connection: Connection, row: AnyRow, worker: str) -> None:
     moment = now()
     begun = {"worker": worker, "heartbeat_at": moment, "started_at": row.started_at or moment, "finished_at": None}
-    _set(connection, row.id, state=RunState.RUNNING, stage="", error="", stop_requested=StopRequest.NONE, **begun)
+    _set(connection, row.id, state=RunState.RUNNING, stage="", error={}, stop_requested=StopRequest.NONE, **begun)
 
 
 def _taken(run_id: int, worker: str) -> StoreError:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.ports import WorkItem
+from core.review import ReviewState, audit_key, expected_error
 from core.types import Decision, Example, Item, Judgement, JudgementStatus
-from db.base import IN_CHUNK, StoreBase, chunked, clean, dialect_insert, now, spans
+from db.base import IN_CHUNK, AnyRow, StoreBase, chunked, clean, clean_words, dialect_insert, now, spans
 from db.engine import reading, writing
-from db.models import ItemRecord, JudgementRecord, LibraryItemRecord, RunRecord, ShownRecord, TallyRecord, VerdictRecord
+from db.models import ItemLabelRecord, ItemRecord, JudgementRecord, LibraryItemRecord, RunRecord, ShownRecord, TallyRecord, VerdictRecord
 from db.records import (
     JUDGEMENT_COLUMNS,
     LABELLED_COLUMNS,
@@ -22,6 +24,7 @@ from db.records import (
     item_of,
     judgement_of,
     labelled_of,
+    panel_of,
     select_items,
 )
 from db.runs import locked_run
@@ -100,9 +103,9 @@ class WorkStore(StoreBase):
     def save_verdicts(self, run_id: int, aggregator: str, decisions: Mapping[int, Decision]) -> None:
         """Store the decision of each item id in one transaction, replacing an earlier verdict of the item in this run."""
         with writing(self.engine) as connection:
-            locked_run(connection, run_id)
+            run = locked_run(connection, run_id)
             for ids in spans(list(decisions)):
-                _save_verdicts(connection, run_id, aggregator, {item_id: decisions[item_id] for item_id in ids})
+                _save_verdicts(connection, run, aggregator, {item_id: decisions[item_id] for item_id in ids})
 
 
 def judgements_by_item(connection: Connection, run_id: int, item_ids: Sequence[int]) -> dict[int, list[Judgement]]:
@@ -173,11 +176,11 @@ def _save_judgements(connection: Connection, run_id: int, judgements: Sequence[J
             "label": judgement.label,
             "probabilities": judgement.probabilities,
             "raw_reply": clean(judgement.raw_reply),
-            "rationale": clean(judgement.rationale),
+            "rationale": clean_words(judgement.rationale),
             "prompt_sha256": judgement.prompt_sha256,
             "latency_ms": judgement.latency_ms,
             "tokens": judgement.tokens,
-            "error": clean(judgement.error),
+            "error": clean_words(judgement.error),
             "created_at": moment,
         }
         for _, judgement in sorted(new.items())
@@ -201,37 +204,78 @@ def _count(connection: Connection, run_id: int, judgements: Collection[Judgement
         connection.execute(added.on_conflict_do_update(index_elements=["run_id", "judge_id", "status"], set_=merged))
 
 
-def _save_verdicts(connection: Connection, run_id: int, aggregator: str, decisions: Mapping[int, Decision]) -> None:
+def _save_verdicts(connection: Connection, run: AnyRow, aggregator: str, decisions: Mapping[int, Decision]) -> None:
     ids = sorted(decisions)
-    record = JudgementRecord
-    statuses: dict[int, int] = defaultdict(int)
-    for item_id, status in connection.execute(
-        select(record.item_id, record.status).where(record.run_id == run_id, record.item_id.in_(ids))
-    ):
-        statuses[item_id] |= STATUS_BITS[status]
-    facts = select(ItemRecord.id, ItemRecord.position, ItemRecord.dimension_id).where(ItemRecord.id.in_(ids)).order_by(ItemRecord.id)
+    answers = _answers(connection, run, ids)
+    people = ItemLabelRecord
+    facts = (
+        select(ItemRecord.id, ItemRecord.position, ItemRecord.dimension_id, people.review, people.people)
+        .outerjoin(people, people.item_id == ItemRecord.id)
+        .where(ItemRecord.id.in_(ids))
+        .order_by(ItemRecord.id)
+    )
     moment = now()
     rows = [
         {
-            "run_id": run_id,
-            "item_id": item_id,
-            "position": position,
-            "dimension_id": dimension_id,
+            **_decision_values(decisions[row.id]),
+            "run_id": run.id,
+            "item_id": row.id,
+            "position": row.position,
+            "dimension_id": row.dimension_id,
             "aggregator": aggregator,
-            "outcome": decisions[item_id].outcome,
-            "label": decisions[item_id].label,
-            "expected": decisions[item_id].expected,
-            "disagreement": decisions[item_id].disagreement,
-            "statuses": statuses[item_id],
-            "probabilities": decisions[item_id].probabilities,
-            "reason": decisions[item_id].reason,
+            "statuses": answers.statuses[row.id],
+            "votes": answers.votes(row.id),
+            "audit": audit_key(run.id, row.id),
+            "duplicate": 0,
+            "review": row.review or ReviewState.OPEN,
+            "people": row.people or 0,
             "created_at": moment,
         }
-        for item_id, position, dimension_id in connection.execute(facts)
+        for row in connection.execute(facts)
     ]
     if rows:
         statement = dialect_insert(connection, VerdictRecord)
         connection.execute(statement.on_conflict_do_update(index_elements=["run_id", "item_id"], set_=_replaced(statement)), rows)
+
+
+def _decision_values(decision: Decision) -> dict[str, object]:
+    error = decision.expected_error
+    return {
+        "outcome": decision.outcome,
+        "label": decision.label,
+        "expected": decision.expected,
+        "disagreement": decision.disagreement,
+        "probabilities": decision.probabilities,
+        "reason": decision.reason,
+        "expected_error": expected_error(decision.label, decision.probabilities) if error is None else error,
+        "confidence": 0.0 if decision.label is None else decision.probabilities.get(decision.label, 0.0),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What the judges of a panel said of some items: statuses as bits, and labels by item and judge."""
+
+    judges: tuple[str, ...]
+    statuses: Mapping[int, int]
+    labels: Mapping[int, Mapping[str, int]]
+
+    def votes(self, item_id: int) -> str:
+        """Return the labels in the panel's order, as `verdicts.votes` keeps them."""
+        given = self.labels.get(item_id, {})
+        return ",".join("" if (label := given.get(judge)) is None else str(label) for judge in self.judges)
+
+
+def _answers(connection: Connection, run: AnyRow, item_ids: Sequence[int]) -> _Answers:
+    statuses: dict[int, int] = defaultdict(int)
+    labels: dict[int, dict[str, int]] = defaultdict(dict)
+    record = JudgementRecord
+    query = select(record.item_id, record.judge_id, record.status, record.label)
+    for item_id, judge_id, status, label in connection.execute(query.where(record.run_id == run.id, record.item_id.in_(item_ids))):
+        statuses[item_id] |= STATUS_BITS[status]
+        if status is JudgementStatus.OK and label is not None:
+            labels[item_id][judge_id] = label
+    return _Answers(tuple(spec.id for spec in panel_of(run.panel).judges), statuses, labels)
 
 
 def _replaced(statement: postgresql.Insert | sqlite.Insert) -> dict[str, Any]:

@@ -22,15 +22,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import NotFound, PingpanError, SettingsError
 from core.settings import ASSETS, Settings
+from webapp.api import add_api_docs, api_routes
 from webapp.files import file_routes
 from webapp.pages.render import load_renderer
-from webapp.pages.shell import PageName
+from webapp.pages.shell import NAVIGATION
 from webapp.pages.translate import Language, preferred_language
+from webapp.review_routes import review_routes
 from webapp.workbench import Workbench
 from webapp.worker import WorkerSupervisor
 
 WEB = ASSETS / "web"
-STATIC_FILES = {"pingpan.css": "text/css", "pingpan.js": "text/javascript", "icon.svg": "image/svg+xml"}
+STYLES, SCRIPTS = ("pingpan.css", "desk.css", "review.css"), ("pingpan.js", "desk.js", "review.js")
+STATIC_FILES = dict.fromkeys(STYLES, "text/css") | dict.fromkeys(SCRIPTS, "text/javascript") | {"icon.svg": "image/svg+xml"}
 COOKIE = "pingpan_language"
 GRADIO_ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -45,6 +48,10 @@ def create_app(workbench: Workbench, settings: Settings) -> FastAPI:
     app = FastAPI(title="Pingpan", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(FriendlyNotFound)
     app.include_router(file_routes(workbench, settings))
+    api = api_routes(workbench, settings)
+    app.include_router(api)
+    add_api_docs(app, api)
+    app.include_router(review_routes(workbench))
     _add_plain_routes(app)
     _mount_pages(app, workbench, settings)
     return app
@@ -96,9 +103,11 @@ def _redirect_to(url: str) -> Callable[[], Awaitable[RedirectResponse]]:
 def plain_page(language: Language, status: int, text: str = "") -> HTMLResponse:
     """Return a page without Gradio that says what is the matter and leads back."""
     render = load_renderer(language)
-    links = [(page.value, page.path) for page in (PageName.JUDGE, PageName.RUNS)]
+    links = [(page.value, page.path) for page in NAVIGATION]
     title, text = render.t("shell.not_found"), text or render.t("shell.not_found_text")
-    return HTMLResponse(render("plain.html", page="", path="", pages=links, title=title, text=text, status=status), status_code=status)
+    return HTMLResponse(
+        render("plain.html", page="", section="", path="", pages=links, title=title, text=text, status=status), status_code=status
+    )
 
 
 class FriendlyNotFound:
@@ -140,9 +149,9 @@ def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings) -> None
 
     head = "\n".join(
         (
-            f'<link rel="stylesheet" href="/assets/pingpan.css?v={_fingerprint(WEB / "pingpan.css")}">',
+            *(f'<link rel="stylesheet" href="/assets/{name}?v={_fingerprint(WEB / name)}">' for name in STYLES),
             '<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">',
-            f'<script src="/assets/pingpan.js?v={_fingerprint(WEB / "pingpan.js")}"></script>',
+            *(f'<script src="/assets/{name}?v={_fingerprint(WEB / name)}"></script>' for name in SCRIPTS),
         )
     )
     for language in Language:

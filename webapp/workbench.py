@@ -19,10 +19,17 @@ from core.queries import ExportRow, RowDetail, RowQuery, RunPage, RunProgress
 from core.settings import ASSETS, Settings
 from core.types import Dimension, Library, Origin, PanelSpec, RowProblem, Run, RunState, Severity, Sheet, SheetRow, SourceRef
 from db.engine import make_engine
+from db.judge_facts import JudgeFactsStore
 from db.migrate import upgrade
 from db.store import SqlStore
+from webapp.services.agreement import AgreementDesk
 from webapp.services.engine import Engine
 from webapp.services.exports import Exporter, ExportKind
+from webapp.services.libraries import LibraryDesk
+from webapp.services.model_states import ModelStates
+from webapp.services.panel_desk import PanelDesk
+from webapp.services.review import ReviewDesk
+from webapp.services.run_desk import RunDesk
 from webapp.services.uploads import Upload, Uploads, read_options
 from webapp.views import Estimate, ExportTargets, Question, SheetPreview
 
@@ -64,6 +71,41 @@ class Workbench:
     @cached_property
     def _engine(self) -> Engine:
         return Engine(self.settings, self.store, self._dimensions)
+
+    @cached_property
+    def review(self) -> ReviewDesk:
+        """The queues, leases, labels and audit of runs."""
+        return ReviewDesk(self.store, self._dimensions)
+
+    @cached_property
+    def agreement(self) -> AgreementDesk:
+        """The agreement of judges and people."""
+        return AgreementDesk(self.store, self._dimensions)
+
+    @cached_property
+    def library_desk(self) -> LibraryDesk:
+        """Libraries as people keep them."""
+        return LibraryDesk(self.store, self._dimensions, self.settings.home / "index", lambda: self._engine.embedder())
+
+    @cached_property
+    def run_desk(self) -> RunDesk:
+        """Lists, compares and deletes runs."""
+        return RunDesk(self.store, self._dimensions)
+
+    @cached_property
+    def panel_desk(self) -> PanelDesk:
+        """Panels as files that people copy and edit."""
+        return PanelDesk(self.settings, self._panels)
+
+    @cached_property
+    def model_states(self) -> ModelStates:
+        """Whether judges could start now."""
+        return ModelStates(self.settings)
+
+    @cached_property
+    def judge_facts(self) -> JudgeFactsStore:
+        """What stored judgements say of judges."""
+        return JudgeFactsStore(self.store.engine)
 
     # What there is to choose from
 

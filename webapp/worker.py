@@ -108,10 +108,12 @@ class Worker:
             raise
         except PingpanError as error:
             logger.error("run %d failed: %s", run.id, error)
-            self._store.fail(run.id, self._name, str(error))
+            self._store.fail(run.id, self._name, error.messages)
         except Exception as error:
             logger.exception("run %d failed", run.id)
-            self._store.fail(run.id, self._name, f"{type(error).__name__}: {error}. The worker's log says more.")
+            what = f"{type(error).__name__}: {error}"
+            words = {"zh": f"{what}。详情见工作进程的日志。", "en": f"{what}. The worker's log says more."}
+            self._store.fail(run.id, self._name, words)
         finally:
             self._current = None
         return True

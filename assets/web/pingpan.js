@@ -33,6 +33,7 @@
   };
   pingpan.set = (name, value) => visit(withParameter(name, String(value ?? ""), { keepPage: true }));
 
+  pingpan.visit = visit;
   pingpan.busy = (busy) => $("#judge-start")?.classList.toggle("busy", busy);
 
   function markSwitch() {
@@ -53,7 +54,7 @@
       $$("tr.on").forEach((row) => row.classList.remove("on"));
       link.closest("tr").classList.add("on");
     }
-    visit(link.href);
+    visit(link.href.baseVal ?? link.href); // a link of a figure (SVG) has its address within
   });
   document.addEventListener("change", (event) => {
     const field = event.target;
@@ -145,12 +146,12 @@
     const header = $("header.top");
     if (header) {
       document.documentElement.lang = header.dataset.tag;
-      const name = $(".sub h1")?.textContent;
+      const name = $(".sub h1, [data-name]")?.textContent;
       const title = (name ? `${name} · ` : "") + header.dataset.title;
       if (document.title !== title) document.title = title;
     }
     // An answer to an older URL may overtake the newest one: what is drawn says which URL it is for.
-    const drawn = $(".list")?.dataset.query;
+    const drawn = $("[data-query]")?.dataset.query;
     if (drawn !== undefined && drawn !== drawnQuery) {
       drawnQuery = drawn;
       if (drawn !== location.search) pingpan.go();

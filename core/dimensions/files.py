@@ -72,6 +72,8 @@ class DimensionFile(_Strict):
     labels: Annotated[tuple[StrictInt, ...], Field(min_length=2)]
     levels: dict[StrictInt, Bilingual]
     needs_prompt: StrictBool
+    marks: dict[StrictInt, Bilingual] = {}
+    measure: Bilingual | None = None
     empty_text_label: StrictInt | None = None
     prompt: PromptReference
 
@@ -88,6 +90,8 @@ class DimensionFile(_Strict):
             aliases=self.aliases,
             description=self.description.mapping(),
             empty_text_label=self.empty_text_label,
+            marks={label: self.marks[label].mapping() for label in self.labels if label in self.marks},
+            measure=self.measure.mapping() if self.measure else {},
         )
 
     def called(self) -> tuple[str, ...]:
@@ -159,6 +163,7 @@ def _sense_faults(label: str, model: DimensionFile) -> list[Fault]:
     labels, empty, template = list(model.labels), model.empty_text_label, model.prompt.file
     missing = [value for value in labels if value not in model.levels]
     surplus = [value for value in model.levels if value not in labels]
+    stray = [value for value in model.marks if value not in labels]
     checks = (
         (
             IDENTIFIER.fullmatch(model.id) is None,
@@ -183,6 +188,12 @@ def _sense_faults(label: str, model: DimensionFile) -> list[Fault]:
             "levels",
             f"describes {surplus}, which `labels` does not have; remove or add it.",
             f"说明了 labels 中没有的 {surplus}，请删除或补进 labels。",
+        ),
+        (
+            bool(stray),
+            "marks",
+            f"marks {stray}, which `labels` does not have; remove or add it.",
+            f"标注了 labels 中没有的 {stray}，请删除或补进 labels。",
         ),
         (
             empty is not None and empty not in labels,

@@ -10,7 +10,7 @@ from functools import partial
 from core.ingest.export import dimension_name
 from core.ingest.xlsx_writer import Value
 from core.queries import ExportRow
-from core.types import Dimension, Judgement, JudgementStatus, JudgeSpec, Outcome, Run
+from core.types import Dimension, Judgement, JudgementStatus, JudgeSpec, Outcome, Run, said
 
 Answers = Mapping[str, Judgement]
 
@@ -102,9 +102,11 @@ _STATUSES: Mapping[JudgementStatus, tuple[str, str]] = {
 def full_columns(context: RowContext, extra_columns: Sequence[str]) -> list[FullColumn]:
     """Return every column of the results' worksheet: the fixed ones, six per judge, and the sheet's own extra columns."""
     columns = [*_item_columns(context), *_verdict_columns(context)]
-    names = Counter(judge.name for judge in context.run.panel.judges)
+    names = {judge.id: judge.named(context.language) for judge in context.run.panel.judges}
+    bearers = Counter(names.values())
     for judge in context.run.panel.judges:
-        columns.extend(_judge_columns(judge, judge.name if names[judge.name] == 1 else f"{judge.name} ({judge.id})", context))
+        name = names[judge.id]
+        columns.extend(_judge_columns(judge, name if bearers[name] == 1 else f"{name} ({judge.id})", context))
     taken = {column.title for column in columns}
     for name in extra_columns:
         title = name if name not in taken else f"{name} *"
@@ -171,7 +173,7 @@ def _judge_columns(judge: JudgeSpec, name: str, context: RowContext) -> list[Ful
         FullColumn(next(title), 9, of(_expected)),
         FullColumn(next(title), 9, of(lambda j: None if j.label is None else _number(j.probabilities.get(j.label)))),
         FullColumn(next(title), 30, of(lambda j: compact(j.probabilities))),
-        FullColumn(next(title), 40, of(lambda j: j.rationale or j.error)),
+        FullColumn(next(title), 40, of(lambda j: said(j.rationale or j.error, context.language))),
     ]
 
 

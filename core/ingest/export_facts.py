@@ -14,7 +14,7 @@ import xlsxwriter
 from core.ingest.export import dimension_name
 from core.ingest.export_columns import RowContext
 from core.queries import ExportRow
-from core.types import Outcome, Sheet
+from core.types import Outcome, Sheet, said
 
 Fact = tuple[str, str | int | float]
 
@@ -47,7 +47,7 @@ def run_facts(context: RowContext, tally: Tally, sheet: Sheet | None, more: Mapp
     yield say("运行编号", "Run"), run.id
     yield say("状态", "State"), run.state.value
     if run.error:
-        yield say("错误", "Error"), run.error
+        yield say("错误", "Error"), said(run.error, context.language)
     yield from _sheet_facts(context, sheet)
     yield say("已导出的行", "Rows exported"), tally.rows
     yield say("跳过的行", "Rows skipped"), skipped
@@ -89,7 +89,7 @@ def _panel_facts(context: RowContext) -> Iterator[Fact]:
     yield say("首席评判", "Lead judge"), panel.lead
     for judge in panel.judges:
         options = json.dumps(dict(judge.options), ensure_ascii=False, default=str)
-        yield say(f"评判 {judge.id}", f"Judge {judge.id}"), f"{judge.name}: {judge.family} {options}"
+        yield say(f"评判 {judge.id}", f"Judge {judge.id}"), f"{judge.named(context.language)}: {judge.family} {options}"
 
 
 def _time(moment: datetime | None) -> str:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from core.errors import SettingsError
 from core.ports import Aggregator
+from core.review import expected_error
 from core.types import Decision, Dimension, DimensionKind, Judgement, JudgementStatus, Outcome
 
 TOLERANCE = 1e-9
@@ -121,7 +122,8 @@ class VotingAggregator:
         pooled = pool(ballot.votes, dimension.labels)
         label, reason = self.rule(ballot, pooled, dimension)
         spread = divergence(ballot.votes, pooled)
-        return Decision(label, expectation(pooled), pooled, ballot.outcome, spread, reason)
+        error = expected_error(label, pooled, dimension.kind)
+        return Decision(label, expectation(pooled), pooled, ballot.outcome, spread, reason, error)
 
 
 def _reference_vote(ballot: _Ballot, pooled: Mapping[int, float], dimension: Dimension) -> tuple[int, str]:

@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from core.types import LocalText
 
 _HAN = "一-鿿"
 _END = "，。！？；：、\n"
 
 
 class FaultKind(StrEnum):
-    """The kinds of faults; the value is the Chinese name that people read."""
+    """The kinds of faults; the value is a stable code, FAULT_NAMES has what people read."""
 
-    DOUBLED_CHAR = "叠字"
-    DOUBLED_WORD = "重复"
-    QUOTE = "引号不配对"
-    BRACKET = "括号不配对"
-    MIXED = "中英标点混用"
-    PUNCTUATION = "标点误用"
-    OPENING = "引语缺前引号"
-    CUT = "句子残缺"
-    DANGLING = "句尾悬空"
-    CONNECTIVE = "关联词重复"
-    PRONOUN = "代词多余"
-    PRONOUN_PAIR = "代词相连"
-    PARTICLE = "助词误用"
-    START = "句首不当"
-    META = "无关语句"
-    REDUNDANT = "词语冗余"
+    DOUBLED_CHAR = "doubled_char"
+    DOUBLED_WORD = "doubled_word"
+    QUOTE = "quote"
+    BRACKET = "bracket"
+    MIXED = "mixed"
+    PUNCTUATION = "punctuation"
+    OPENING = "opening"
+    CUT = "cut"
+    DANGLING = "dangling"
+    CONNECTIVE = "connective"
+    PRONOUN = "pronoun"
+    PRONOUN_PAIR = "pronoun_pair"
+    PARTICLE = "particle"
+    START = "start"
+    META = "meta"
+    REDUNDANT = "redundant"
+
+
+FAULT_NAMES: Mapping[FaultKind, LocalText] = {
+    FaultKind.DOUBLED_CHAR: {"zh": "叠字", "en": "doubled character"},
+    FaultKind.DOUBLED_WORD: {"zh": "重复", "en": "repetition"},
+    FaultKind.QUOTE: {"zh": "引号不配对", "en": "unpaired quote"},
+    FaultKind.BRACKET: {"zh": "括号不配对", "en": "unpaired bracket"},
+    FaultKind.MIXED: {"zh": "中英标点混用", "en": "Chinese and English punctuation mixed"},
+    FaultKind.PUNCTUATION: {"zh": "标点误用", "en": "misused punctuation"},
+    FaultKind.OPENING: {"zh": "引语缺前引号", "en": "quotation without an opening mark"},
+    FaultKind.CUT: {"zh": "句子残缺", "en": "clause cut off"},
+    FaultKind.DANGLING: {"zh": "句尾悬空", "en": "dangling end"},
+    FaultKind.CONNECTIVE: {"zh": "关联词重复", "en": "doubled connective"},
+    FaultKind.PRONOUN: {"zh": "代词多余", "en": "superfluous pronoun"},
+    FaultKind.PRONOUN_PAIR: {"zh": "代词相连", "en": "pronouns side by side"},
+    FaultKind.PARTICLE: {"zh": "助词误用", "en": "misused particle"},
+    FaultKind.START: {"zh": "句首不当", "en": "clause that cannot begin so"},
+    FaultKind.META: {"zh": "无关语句", "en": "talk about the task"},
+    FaultKind.REDUNDANT: {"zh": "词语冗余", "en": "redundant words"},
+}
+"""The name of each kind in both languages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,11 +55,12 @@ class RemoteFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What was fetched, kept beside the files."""
+    """What was fetched, kept beside the files: `wanted` is the revision that the panel named, `revision` what that meant."""
 
     hub: Hub
     model: str
     revision: str
+    wanted: str = ""
     files: list[RemoteFile]
 
 
@@ -103,28 +104,19 @@ def fetch_model(wish: Wish, folder: Path, client: HubClient, say: Callable[[str]
     present = original if original.is_dir() else target
     if present.is_dir():
         say(f"{wish.model}: here already, checking {'hashes' if verify else 'sizes'}")
-        damaged = list(damaged_files(present, verify=verify))
-        if not damaged:
+        manifest = _manifest(present)
+        damaged = list(_damaged(present, manifest, verify=verify)) if manifest else []
+        if manifest is None or (not damaged and manifest.wanted == (wish.revision or "")):
             return _ready(target, present, say)
-        say(f"{wish.model}: {', '.join(damaged)} must be fetched again")
+        say(f"{wish.model}: {', '.join(damaged) or 'another revision'} must be fetched")
         for name in damaged:
             (present / name).unlink(missing_ok=True)
+        if present != target:
+            shutil.rmtree(target, ignore_errors=True)
         present.rename(_partial(target))
     _download(wish, _partial(target), client, say)
     _partial(target).rename(target)
     return _ready(target, target, say)
-
-
-def damaged_files(folder: Path, *, verify: bool) -> Iterator[str]:
-    """Yield the files of a fetched model that are missing, have another size, or (with `verify`) another hash."""
-    try:
-        manifest = Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
-        return  # the user's own folder: there is nothing to compare it with
-    for file in manifest.files:
-        path = folder / file.name
-        if not path.is_file() or (file.size and path.stat().st_size != file.size) or (verify and not has_right_hash(path, file)):
-            yield file.name
 
 
 def has_right_hash(path: Path, file: RemoteFile) -> bool:
@@ -156,9 +148,11 @@ def _download(wish: Wish, partial: Path, client: HubClient, say: Callable[[str],
     files = wanted_files(listed, allow_pickle=wish.allow_pickle)
     if not any(_matches(file.name, ("*.safetensors", *PICKLED)) for file in files):
         raise JudgeError(
-            f"{wish.model} has no safetensors weights on {client.hub}. Other formats can run code when they are opened; if you trust its owner, set "
+            f"{wish.model} has no safetensors weights on {client.hub}. Other formats can run code when they are opened; if you trust "
+            "its owner, set "
             "`allow_pickle: true` in the panel file.",
-            zh=f"{client.hub} 上的 {wish.model} 没有 safetensors 权重。其他格式可能执行代码；若信任其作者，请在面板文件中设置 allow_pickle: true。",
+            zh=f"{client.hub} 上的 {wish.model} 没有 safetensors 权重。其他格式可能执行代码；若信任其作者，请在面板文件中设置 "
+            "allow_pickle: true。",
         )
     partial.mkdir(parents=True, exist_ok=True)
     total = sum(file.size for file in files)
@@ -166,9 +160,11 @@ def _download(wish: Wish, partial: Path, client: HubClient, say: Callable[[str],
     free = shutil.disk_usage(partial).free
     if total - here + SPARE_BYTES > free:
         raise JudgeError(
-            f"{wish.model} needs {total / 2**30:.1f} GiB below {partial.parent}, but {free / 2**30:.1f} GiB are free. Free some space, or set "
+            f"{wish.model} needs {total / 2**30:.1f} GiB below {partial.parent}, but {free / 2**30:.1f} GiB are free. Free some space, "
+            "or set "
             "PINGPAN_HOME to a larger disk.",
-            zh=f"{wish.model} 需要 {total / 2**30:.1f} GiB（{partial.parent}），磁盘仅剩 {free / 2**30:.1f} GiB。请清理磁盘，或把 PINGPAN_HOME 设到更大的磁盘。",
+            zh=f"{wish.model} 需要 {total / 2**30:.1f} GiB（{partial.parent}），磁盘仅剩 {free / 2**30:.1f} GiB。请清理磁盘，或把 "
+            "PINGPAN_HOME 设到更大的磁盘。",
         )
     say(f"{wish.model}: {len(files)} files, {total / 2**30:.2f} GiB, revision {revision[:12]}, from {client.hub}")
     client.download(wish.model, revision, [file.name for file in files], partial)
@@ -181,7 +177,7 @@ def _download(wish: Wish, partial: Path, client: HubClient, say: Callable[[str],
             f"{wish.model}: {', '.join(wrong)} arrived damaged and were deleted; run the same command again to fetch them anew.",
             zh=f"{wish.model}：{'、'.join(wrong)} 校验不符，已删除；请再运行一次同样的命令。",
         )
-    manifest = Manifest(hub=client.hub, model=wish.model, revision=revision, files=files)
+    manifest = Manifest(hub=client.hub, model=wish.model, revision=revision, wanted=wish.revision or "", files=files)
     (partial / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -203,10 +199,27 @@ def _ready(target: Path, present: Path, say: Callable[[str], None]) -> Path:
         convert_internlm2(original, target)
     except ImportError as error:
         raise JudgeError(
-            f"{target.name} must be converted, which needs PyTorch and transformers. Install them: ./run.sh setup models; then run this again.",
+            f"{target.name} must be converted, which needs PyTorch and transformers. Install them: ./run.sh setup models; then run this "
+            "again.",
             zh=f"{target.name} 需要转换，须先安装 PyTorch 与 transformers：./run.sh setup models，然后重新运行。",
         ) from error
     return target
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """Return what was fetched into a folder; None for the user's own, with which there is nothing to compare."""
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+
+
+def _damaged(folder: Path, manifest: Manifest, *, verify: bool) -> Iterator[str]:
+    """Yield the files that are missing, have another size, or (with `verify`) another hash."""
+    for file in manifest.files:
+        path = folder / file.name
+        if not path.is_file() or (file.size and path.stat().st_size != file.size) or (verify and not has_right_hash(path, file)):
+            yield file.name
 
 
 def _partial(target: Path) -> Path:

@@ -109,22 +109,26 @@ def make_hub(hub: Hub) -> HubClient:
 
 def _unknown(model: str, hub: Hub) -> JudgeError:
     return JudgeError(
-        f"{model} is not on {hub}, or is not public. Correct it in the panel file, or name the other hub: PINGPAN_HUB=modelscope or huggingface.",
+        f"{model} is not on {hub}, or is not public. Correct it in the panel file, or name the other hub: PINGPAN_HUB=modelscope or "
+        "huggingface.",
         zh=f"{hub} 上没有 {model}，或未公开。请修改面板文件，或换一个模型库：PINGPAN_HUB=modelscope 或 huggingface。",
     )
 
 
 def _gated(model: str) -> JudgeError:
     return JudgeError(
-        f"{model} is given out by its owner only after you accept its licence: open https://huggingface.co/{model}, accept, then log in with "
+        f"{model} is given out by its owner only after you accept its licence: open https://huggingface.co/{model}, accept, then log in "
+        "with "
         "`hf auth login` or set HF_TOKEN. PINGPAN_HUB=modelscope fetches it without.",
-        zh=f"{model} 需先同意许可：打开 https://huggingface.co/{model} 同意后，用 hf auth login 登录或设置 HF_TOKEN；也可设 PINGPAN_HUB=modelscope。",
+        zh=f"{model} 需先同意许可：打开 https://huggingface.co/{model} 同意后，用 hf auth login 登录或设置 HF_TOKEN；也可设 "
+        "PINGPAN_HUB=modelscope。",
     )
 
 
 def _unreachable(hub: Hub, model: str, said: str) -> JudgeError:
     return JudgeError(
-        f"{hub} cannot be asked for {model}: {said}. Check the network; HF_ENDPOINT names a mirror of Hugging Face, PINGPAN_HUB=modelscope the other hub.",
+        f"{hub} cannot be asked for {model}: {said}. Check the network; HF_ENDPOINT names a mirror of Hugging Face, "
+        "PINGPAN_HUB=modelscope the other hub.",
         zh=f"无法从 {hub} 查询 {model}：{said}。请检查网络；HF_ENDPOINT 可指定镜像，PINGPAN_HUB=modelscope 可换用魔搭。",
     )
 

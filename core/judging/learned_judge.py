@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from core.judging.cache import LearnedCache
 from core.judging.honest import HonestModel, fit_honest
 from core.judging.kinship import kinship
-from core.judging.panel_judge import Abstention, Answer, PanelJudge, distribution, labelled, spread, too_few
+from core.judging.panel_judge import Abstention, Answer, PanelJudge, distribution, labelled, too_few, unknown_dimension
 from core.ports import JudgeContext
-from core.types import DimensionKind, JudgeRequest, JudgeSpec, LabelledItem
+from core.types import DimensionKind, JudgeRequest, JudgeSpec, LabelledItem, LocalText
 
 Knowledge = TypeVar("Knowledge")
 
@@ -32,10 +32,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a judge saw in a text: in its own form, and as a sentence for people."""
+    """What a judge saw in a text: as facts without language, and as a sentence for people."""
 
-    raw: str
-    rationale: str
+    facts: Mapping[str, object]
+    rationale: LocalText
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ class LearnedJudge(PanelJudge, Generic[Knowledge]):
 
     def unlearned(self, request: JudgeRequest) -> Answer | Abstention:
         """Return the answer in a dimension that nothing was learned of."""
-        name = request.dimension.name("zh")
-        return Abstention(self._reasons.get(request.dimension.id) or f"评委启动时没有「{name}」这个维度，无法评判。")
+        return Abstention(self._reasons.get(request.dimension.id) or unknown_dimension(request.dimension))
 
     def answer(self, requests: Sequence[JudgeRequest]) -> list[Answer | Abstention]:
         """Return one answer per request."""
@@ -98,7 +97,7 @@ class LearnedJudge(PanelJudge, Generic[Knowledge]):
             reading = self.read(rows)
             grades = self._grades([requests[place].dimension.id for place in places], rows, reading)
             for place, grade, note in zip(places, grades, reading.notes, strict=True):
-                graded[place] = Answer(grade, f"{note.raw} | {spread(grade)}", note.rationale)
+                graded[place] = Answer(grade, note.facts, note.rationale)
         return [graded[place] if place in graded else self.unlearned(request) for place, request in enumerate(requests)]
 
     def _grades(self, dimension_ids: Sequence[str], rows: Sequence[Row], reading: Reading) -> list[dict[int, float]]:

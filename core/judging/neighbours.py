@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from core.judging.cache import LearnedCache
 from core.judging.kinship import kinship
-from core.judging.panel_judge import CHOICE, Abstention, Answer, PanelJudge, distribution, labelled, spread, too_few
+from core.judging.panel_judge import CHOICE, Abstention, Answer, PanelJudge, distribution, labelled, too_few, unknown_dimension
 from core.judging.profile import profile, style_matrix
 from core.ports import Embedder, JudgeContext
 from core.types import Dimension, DimensionKind, JudgeRequest, JudgeSpec, LabelledItem
@@ -81,7 +81,7 @@ class NeighboursJudge(PanelJudge):
         return answers
 
     def _abstain(self, dimension: Dimension) -> Abstention:
-        return Abstention(self._reasons.get(dimension.id) or f"评委启动时没有「{dimension.name('zh')}」这个维度，无法评判。")
+        return Abstention(self._reasons.get(dimension.id) or unknown_dimension(dimension))
 
     def _settle(self, examples: Sequence[LabelledItem], dimension: Dimension) -> Neighbourhood:
         style = style_matrix([profile(example.text, example.prompt) for example in examples])
@@ -147,14 +147,18 @@ def _answer(known: Neighbourhood, distances: NDArray[np.float64], kept: NDArray[
     shares = known.shares
     mixed = (votes + _PRIOR_WEIGHT * shares) / (votes.sum() + _PRIOR_WEIGHT)
     given = distribution(known.scale, mixed.tolist())
-    shown = " ".join(
-        f"{known.names[place]}={known.labels[place]}({weight:.2f})"
+    shown = [
+        {"id": known.names[place], "label": int(known.labels[place]), "weight": round(weight, 2)}
         for place, weight in zip(order[:_SHOWN].tolist(), weights[:_SHOWN].tolist(), strict=False)
-    )
+    ]
     labels = [int(label) for label in known.labels[order]]
     best = max(known.scale, key=lambda label: labels.count(label))
-    rationale = f"最相近的 {len(order)} 条示例里，{labels.count(best)} 条是 {best} 分，平均 {np.mean(labels) if labels else 0:.1f} 分。"
-    return Answer(given, f"{len(order)} neighbours, nearest {shown or '-'} | {spread(given)}", rationale)
+    number, same, mean = len(order), labels.count(best), float(np.mean(labels)) if labels else 0.0
+    rationale = {
+        "zh": f"最相近的 {number} 条示例里，{same} 条是 {best} 分，平均 {mean:.1f} 分。",
+        "en": f"Of the {number} nearest examples, {same} have the label {best}; the mean is {mean:.1f}.",
+    }
+    return Answer(given, {"neighbours": number, "nearest": shown}, rationale)
 
 
 def make_neighbours(spec: JudgeSpec, context: JudgeContext) -> NeighboursJudge:

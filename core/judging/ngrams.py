@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from core.judging.detector import TwoDetectors, fault_profile, highest, probabilities
 from core.judging.injury_sample import learn_detectors
 from core.judging.learned_judge import LearnedJudge, Note, Reading, Row
+from core.judging.panel_judge import quoted
 from core.judging.profile import profile, style_matrix
 from core.judging.text_arrays import TextArrays, ahead, char_classes, encode
 from core.ports import JudgeContext
@@ -136,11 +137,13 @@ def _class_rates(arrays: TextArrays) -> NDArray[np.float64]:
 
 def _note(text: str, chance: NDArray[np.float64]) -> Note:
     peaks = highest(chance, 0.2, _SHOWN)
-    shown = " ".join(f"「{text[max(0, at - 2) : at + 2]}」@{at} {chance[at]:.0%}" for at in peaks).replace("\n", "⏎")
+    shown = [{"excerpt": quoted(text[max(0, at - 2) : at + 2]), "at": int(at), "chance": round(float(chance[at]), 2)} for at in peaks]
     clear = int((chance >= 0.3).sum())
     density = 100.0 * clear / max(len(text), 1)
-    raw = f"{clear} suspicious n-grams in {len(text)} characters = {density:.2f} per 100: {shown or 'no clear one'}"
-    return Note(raw, f"在 {len(text)} 字里，有 {clear} 处字组像是出了错，折合每百字 {density:.1f} 处。")
+    facts = {"suspicious": clear, "characters": len(text), "per_100": round(density, 2), "places": shown}
+    zh = f"在 {len(text)} 字里，有 {clear} 处字组像是出了错，折合每百字 {density:.1f} 处。"
+    en = f"Places where the characters look wrong: {clear} in {len(text)} characters, {density:.1f} per 100."
+    return Note(facts, {"zh": zh, "en": en})
 
 
 def make_ngrams(spec: JudgeSpec, context: JudgeContext) -> NgramJudge:

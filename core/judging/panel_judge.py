@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.types import Dimension, DimensionKind, Item, Judgement, JudgementStatus, JudgeRequest, JudgeSpec, LabelledItem
+from core.types import Dimension, DimensionKind, Item, Judgement, JudgementStatus, JudgeRequest, JudgeSpec, LabelledItem, LocalText
 
 CHOICE = "choice"
 LEAST_EXAMPLES = 20
@@ -18,18 +19,21 @@ _CHUNK_CHARACTERS = 400_000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A judge's answer before it becomes a judgement; `probabilities` has every label of the dimension and sums to 1."""
+    """A judge's answer before it becomes a judgement; `probabilities` has every label of the dimension and sums to 1.
+
+    `facts` is what the judge saw, without language: numbers, codes and quoted places; it becomes the raw reply.
+    """
 
     probabilities: Mapping[int, float]
-    raw_reply: str
-    rationale: str
+    facts: Mapping[str, object]
+    rationale: LocalText
 
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
     """Why a judge gives no answer, in one sentence a person can read."""
 
-    reason: str
+    reason: LocalText
 
 
 class PanelJudge(ABC):
@@ -69,9 +73,13 @@ class PanelJudge(ABC):
     def refusal(self, request: JudgeRequest) -> Answer | Abstention | None:
         """Return an answer or abstention that needs no look at the language of the text, or None."""
         if request.dimension.kind is DimensionKind.NOMINAL:
-            return Abstention("选择题与其他无序标签由规则评委读取；本评委只评等级维度。")
+            zh = "选择题与其他无序标签由规则评委读取；本评委只评等级维度。"
+            en = "Choice rows and other unordered labels are read by the rule judge; this judge grades ordered labels only."
+            return Abstention({"zh": zh, "en": en})
         if not request.item.text.strip():
-            return Abstention("空文本没有可评的文字；按约定给分由规则评委负责。")
+            zh = "空文本没有可评的文字；按约定给分由规则评委负责。"
+            en = "An empty text has nothing to judge; the rule judge gives it the label that was agreed on."
+            return Abstention({"zh": zh, "en": en})
         return None
 
     def _chunk(self, requests: Sequence[JudgeRequest]) -> Iterator[Judgement]:
@@ -94,11 +102,11 @@ class PanelJudge(ABC):
                 JudgementStatus.OK,
                 dict(answer.probabilities),
                 label,
-                answer.raw_reply,
+                json.dumps(answer.facts, ensure_ascii=False, separators=(",", ":")),
                 answer.rationale,
                 latency_ms=latency_ms,
             )
-        reason = answer.reason if answer else "评委没有给出回答。"
+        reason = answer.reason if answer else {"zh": "评委没有给出回答。", "en": "The judge gave no answer."}
         return Judgement(self.id, request.item.id, JudgementStatus.ABSTAINED, latency_ms=latency_ms, error=reason)
 
 
@@ -128,16 +136,30 @@ def labelled(library: Sequence[LabelledItem], dimension: Dimension) -> list[Labe
     return sorted(mine, key=lambda item: (item.content_hash, item.label, item.id))
 
 
-def too_few(examples: Sequence[LabelledItem], dimension: Dimension) -> str | None:
+def too_few(examples: Sequence[LabelledItem], dimension: Dimension) -> LocalText | None:
     """Return why these examples are not enough to learn `dimension` from, with the counts, or None."""
     counts = Counter(item.label for item in examples)
-    name = dimension.name("zh")
-    if len(examples) < LEAST_EXAMPLES:
-        return f"示例库里「{name}」只有 {len(examples)} 条有效示例，至少需要 {LEAST_EXAMPLES} 条才能学习。"
+    zh, en, number = dimension.name("zh"), dimension.name("en"), len(examples)
+    if number < LEAST_EXAMPLES:
+        return {
+            "zh": f"示例库里「{zh}」只有 {number} 条有效示例，至少需要 {LEAST_EXAMPLES} 条才能学习。",
+            "en": f"Usable examples of {en} in the library: {number}; at least {LEAST_EXAMPLES} are needed to learn from.",
+        }
     if len(counts) < 2:
         only = next(iter(counts))
-        return f"示例库里「{name}」的 {len(examples)} 条示例都是 {only} 分，没有别的分数可供比较。"
+        return {
+            "zh": f"示例库里「{zh}」的 {number} 条示例都是 {only} 分，没有别的分数可供比较。",
+            "en": f"All {number} examples of {en} in the library have the label {only}; there is no other to compare with.",
+        }
     return None
+
+
+def unknown_dimension(dimension: Dimension) -> LocalText:
+    """Return the reason of a judge that was made before `dimension` was there."""
+    return {
+        "zh": f"评委启动时没有「{dimension.name('zh')}」这个维度，无法评判。",
+        "en": f"The dimension {dimension.name('en')} was not there when the judge was made.",
+    }
 
 
 def texts_of(items: Sequence[Item]) -> list[str]:
@@ -145,6 +167,6 @@ def texts_of(items: Sequence[Item]) -> list[str]:
     return [item.text for item in items]
 
 
-def spread(probabilities: Mapping[int, float]) -> str:
-    """Return a distribution as people read it, highest label first: "5:12% 4:30% …"."""
-    return " ".join(f"{label}:{probabilities[label]:.0%}" for label in sorted(probabilities, reverse=True))
+def quoted(text: str) -> str:
+    """Return a piece of a text on one line."""
+    return text.replace("\n", "⏎")

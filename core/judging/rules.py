@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from core.judging.choice import read_choice
+from core.judging.faults import FAULT_NAMES
 from core.judging.learned_judge import LearnedJudge, Note, Reading, Row
-from core.judging.panel_judge import CHOICE, Abstention, Answer, distribution, spread
+from core.judging.panel_judge import CHOICE, Abstention, Answer, distribution, quoted
 from core.judging.priors import has_prior, prior_answer
 from core.judging.profile import Profile, profile, style_matrix
 from core.ports import JudgeContext
@@ -29,13 +30,19 @@ class RulesJudge(LearnedJudge[None]):
         if dimension.kind is DimensionKind.NOMINAL:
             if dimension.id == CHOICE:
                 return _choice(request)
-            return Abstention(f"规则评委没有读「{dimension.name('zh')}」这种无序标签的规则。")
+            zh = f"规则评委没有读「{dimension.name('zh')}」这种无序标签的规则。"
+            en = f"The rule judge has no rules for the unordered labels of {dimension.name('en')}."
+            return Abstention({"zh": zh, "en": en})
         if item.text.strip():
             return None
         if dimension.empty_text_label is None:
-            return Abstention(f"文本为空，而「{dimension.name('zh')}」没有约定空文本的分数。")
-        given = _certain(dimension.labels, dimension.empty_text_label, _EMPTY_CONFIDENCE)
-        return Answer(given, f"empty text | {spread(given)}", f"文本为空，按约定给 {dimension.empty_text_label} 分。")
+            zh = f"文本为空，而「{dimension.name('zh')}」没有约定空文本的分数。"
+            en = f"The text is empty, and {dimension.name('en')} has no label agreed on for empty texts."
+            return Abstention({"zh": zh, "en": en})
+        label = dimension.empty_text_label
+        given = _certain(dimension.labels, label, _EMPTY_CONFIDENCE)
+        agreed = {"zh": f"文本为空，按约定给 {label} 分。", "en": f"The text is empty; the label agreed on is {label}."}
+        return Answer(given, {"characters": len(item.text)}, agreed)
 
     def acquire(self) -> None:
         """Learn nothing of the language: the rules are written down."""
@@ -57,19 +64,25 @@ class RulesJudge(LearnedJudge[None]):
         note = _note(text)
         grades, expected = prior_answer(dimension.id, text)
         given = distribution(list(grades), list(grades.values()))
-        per = "百" if dimension.id == "fluency" else "千"
-        rationale = f"{note.rationale}示例库不足以学习，按经验估计每{per}字约 {expected:.1f} 处错误。"
-        return Answer(given, f"{note.raw} | no examples, hand-set expectation | {spread(given)}", rationale)
+        per, hundreds = ("百", 100) if dimension.id == "fluency" else ("千", 1000)
+        rationale = {
+            "zh": f"{note.rationale['zh']}示例库不足以学习，按经验估计每{per}字约 {expected:.1f} 处错误。",
+            "en": f"{note.rationale['en']} The library has too few examples to learn from; by experience about {expected:.1f} errors per "
+            f"{hundreds:,} characters are expected.",
+        }
+        return Answer(given, {**note.facts, "expected": round(expected, 2)}, rationale)
 
 
 def _choice(request: JudgeRequest) -> Answer | Abstention:
     reading = read_choice(request.item.prompt, request.item.text)
-    explanation = reading.explanation.get("zh", "")
+    explanation = reading.explanation
     if reading.label is None or reading.label not in request.dimension.labels:
-        return Abstention(explanation or "这一行没有写明正确选项，无法判断。")
+        unclear = {"zh": "这一行没有写明正确选项，无法判断。", "en": "The row does not name its correct option."}
+        return Abstention(explanation or unclear)
     given = _certain(request.dimension.labels, reading.label, reading.confidence)
     correct, picked = ("".join(sorted(letters)) or "-" for letters in (reading.correct, reading.picked))
-    return Answer(given, f"{reading.kind}: correct {correct}, picked {picked}: {reading.evidence} | {spread(given)}", explanation)
+    facts = {"kind": reading.kind.value, "correct": correct, "picked": picked, "evidence": quoted(reading.evidence)}
+    return Answer(given, facts, explanation)
 
 
 def _certain(labels: Sequence[int], label: int, confidence: float) -> dict[int, float]:
@@ -81,16 +94,21 @@ def _certain(labels: Sequence[int], label: int, confidence: float) -> dict[int, 
 
 def _note(text: Profile) -> Note:
     counts = Counter(fault.kind for fault in text.faults)
-    shown = " ".join(f"{fault.kind}「{fault.excerpt[:12]}」@{fault.position}" for fault in text.faults[:_SHOWN]).replace("\n", "⏎")
-    more = f" +{len(text.faults) - _SHOWN}" if len(text.faults) > _SHOWN else ""
-    density = 100.0 * len(text.faults) / max(text.characters, 1)
-    raw = f"{len(text.faults)} faults in {text.characters} characters = {density:.2f} per 100: {shown or '-'}{more}"
+    shown = [{"fault": fault.kind.value, "excerpt": quoted(fault.excerpt[:12]), "at": fault.position} for fault in text.faults[:_SHOWN]]
+    number, length = len(text.faults), text.characters
+    density = 100.0 * number / max(length, 1)
+    facts: dict[str, object] = {"faults": number, "characters": length, "per_100": round(density, 2), "places": shown}
     if text.fit.present:
-        raw += f"; covers {text.fit.coverage:.0%} of the prompt"
-    if not text.faults:
-        return Note(raw, f"{text.characters} 字里没有发现规则可见的错误。")
-    kinds = "、".join(f"{kind} {count}" for kind, count in counts.most_common(3))
-    return Note(raw, f"{text.characters} 字里发现 {len(text.faults)} 处可见错误（{kinds}），每百字 {density:.1f} 处。")
+        facts["coverage"] = round(text.fit.coverage, 2)
+    if not number:
+        return Note(facts, {"zh": f"{length} 字里没有发现规则可见的错误。", "en": f"No fault that rules can see in {length} characters."})
+    kinds = [(FAULT_NAMES[kind], count) for kind, count in counts.most_common(3)]
+    zh, en = "、".join(f"{name['zh']} {count}" for name, count in kinds), ", ".join(f"{name['en']} {count}" for name, count in kinds)
+    words = {
+        "zh": f"{length} 字里发现 {number} 处可见错误（{zh}），每百字 {density:.1f} 处。",
+        "en": f"Visible faults: {number} in {length} characters ({en}), {density:.1f} per 100.",
+    }
+    return Note(facts, words)
 
 
 def make_rules(spec: JudgeSpec, context: JudgeContext) -> RulesJudge:

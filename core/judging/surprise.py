@@ -12,6 +12,7 @@ from core.judging.detector import TwoDetectors, fault_profile, highest, probabil
 from core.judging.injury_sample import learn_detectors
 from core.judging.language_model import LanguageModel, Reader, learn_language
 from core.judging.learned_judge import LearnedJudge, Note, Reading, Row
+from core.judging.panel_judge import quoted
 from core.judging.places import place_features
 from core.judging.profile import profile, style_matrix
 from core.judging.text_arrays import TextArrays, encode
@@ -74,11 +75,13 @@ class SurpriseJudge(LearnedJudge[Language]):
 def surprise_note(text: str, chance: NDArray[np.float64]) -> Note:
     """Return the most surprising places of a text in words; `chance` has the probability of a fault at each place."""
     peaks = highest(chance, 0.1, _SHOWN)
-    shown = " ".join(f"「{text[max(0, at - 2) : at + 2]}」@{at} {chance[at]:.0%}" for at in peaks).replace("\n", "⏎")
+    shown = [{"excerpt": quoted(text[max(0, at - 2) : at + 2]), "at": int(at), "chance": round(float(chance[at]), 2)} for at in peaks]
     expected, clear = float(chance.sum()), int((chance >= 0.2).sum())
     density = 100.0 * expected / max(len(text), 1)
-    raw = f"{expected:.1f} surprising places expected in {len(text)} characters = {density:.2f} per 100: {shown or 'no clear one'}"
-    return Note(raw, f"在 {len(text)} 字里，语言模型觉得有 {clear} 处明显不顺，折合每百字约 {density:.1f} 处可疑。")
+    facts = {"surprising": round(expected, 1), "characters": len(text), "per_100": round(density, 2), "places": shown}
+    zh = f"在 {len(text)} 字里，语言模型觉得有 {clear} 处明显不顺，折合每百字约 {density:.1f} 处可疑。"
+    en = f"Places where the language clearly stumbles: {clear} in {len(text)} characters; about {density:.1f} per 100 are suspect."
+    return Note(facts, {"zh": zh, "en": en})
 
 
 def make_surprise(spec: JudgeSpec, context: JudgeContext) -> SurpriseJudge:

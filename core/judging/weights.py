@@ -57,7 +57,8 @@ def resolve_model(
         raise JudgeError(
             f"Judge {judge_id!r}: {found} has no *.safetensors weights. Other formats can run code when they are opened; if you trust the "
             "file, set `allow_pickle: true` in the panel file.",
-            zh=f"评委 {judge_id!r}：{found} 中没有 safetensors 权重。其他格式可能执行代码；若信任该文件，请在面板文件中设置 allow_pickle: true。",
+            zh=f"评委 {judge_id!r}：{found} 中没有 safetensors 权重。其他格式可能执行代码；若信任该文件，请在面板文件中设置 "
+            "allow_pickle: true。",
         )
     return found
 
@@ -80,7 +81,8 @@ def _in_hub_cache(model: str, revision: str | None) -> Path | None:
 def _missing(judge_id: str, model: str) -> JudgeError:
     if not is_hub_id(model):
         return JudgeError(
-            f"Judge {judge_id!r}: there is no folder {Path(model).expanduser()}. Correct the model in the panel file: a folder, or a hub id such "
+            f"Judge {judge_id!r}: there is no folder {Path(model).expanduser()}. Correct the model in the panel file: a folder, or a "
+            "hub id such "
             "as Qwen/Qwen2-7B-Instruct.",
             zh=f"评委 {judge_id!r}：找不到文件夹 {Path(model).expanduser()}，请修改面板文件中的模型（文件夹或模型库编号）。",
         )

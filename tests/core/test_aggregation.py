@@ -29,7 +29,7 @@ def answer(judge: str, label: int, labels: Sequence[int] = LABELS, sure: float =
 
 
 def silent(judge: str, status: JudgementStatus = JudgementStatus.ABSTAINED) -> Judgement:
-    return Judgement(judge, 1, status, error="cannot judge")
+    return Judgement(judge, 1, status, error={"": "cannot judge"})
 
 
 def published_vote(scores: Sequence[int]) -> int:

@@ -18,6 +18,17 @@ def test_the_cpu_panel_has_four_judges_and_a_lead() -> None:
     assert {"zh", "en"} <= set(panel.names)
 
 
+def test_a_judge_has_one_name_or_one_in_each_language(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("names: {zh: 甲}\nlead: a\njudges: [{id: a, name: GLM, family: f}, {id: b, name: {zh: 规则, en: Rules}, family: f}]")
+    one, both = load_panel(path).judges
+    assert [one.named(language) for language in ("zh", "en")] == ["GLM", "GLM"]
+    assert [both.named(language) for language in ("zh", "en", "fr")] == ["规则", "Rules", "规则"]
+    path.write_text("names: {zh: 甲}\nlead: a\njudges: [{id: a, name: {en: Rules}, family: f}]")
+    with pytest.raises(PanelError, match="Chinese name of a is missing"):
+        load_panel(path)
+
+
 def test_the_hash_changes_with_the_content_and_not_with_the_comments(tmp_path: Path) -> None:
     text = "names: {zh: 甲}\nlead: a\njudges: [{id: a, name: A, family: rules}]\n"
     first, second, third = (tmp_path / f"{n}.yaml" for n in "abc")

@@ -24,6 +24,7 @@ from db.store import SqlStore
 
 JUDGES = ("first", "second", "third", "fourth")
 GRADED = ("fluency", "normativity")
+RATIONALE = {"zh": "句子通顺", "en": "The sentences are smooth"}
 
 
 def dimension(name: str, labels: tuple[int, ...] = (1, 2, 3, 4, 5)) -> Dimension:
@@ -73,7 +74,9 @@ def add_library(store: SqlStore, count: int = 30, name: str = "样例") -> Libra
 
 def panel(judges: Sequence[str] = JUDGES, schedule: str = "together") -> PanelSpec:
     """Return a panel of these judges; the first leads."""
-    specs = tuple(JudgeSpec(judge, judge.title(), "fake", {"depth": 3, "nested": {"a": [1, 2.5, None]}}) for judge in judges)
+    specs = tuple(
+        JudgeSpec(judge, judge.title(), "fake", {"depth": 3, "nested": {"a": [1, 2.5, None]}}, {"zh": f"评委{judge}"}) for judge in judges
+    )
     return PanelSpec("small", {"en": "Small", "zh": "小组"}, specs, judges[0], schedule, {"en": "for tests"}, "cd" * 32)
 
 
@@ -86,7 +89,7 @@ def add_run(store: SqlStore, count: int, judges: Sequence[str] = JUDGES, schedul
 def judgement(judge_id: str, item_id: int, label: int = 3, labels: Sequence[int] = (1, 2, 3, 4, 5)) -> Judgement:
     """Return an OK judgement that is fairly sure of `label`."""
     shares = {other: 0.6 if other == label else 0.4 / (len(labels) - 1) for other in labels}
-    return Judgement(judge_id, item_id, JudgementStatus.OK, shares, label, f"{label}分", "句子通顺", "ef" * 32, 2.5, 40)
+    return Judgement(judge_id, item_id, JudgementStatus.OK, shares, label, f"{label}分", RATIONALE, "ef" * 32, 2.5, 40)
 
 
 def decision(label: int | None, disagreement: float = 0.25, outcome: Outcome = Outcome.MAJORITY) -> Decision:

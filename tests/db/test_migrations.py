@@ -67,10 +67,11 @@ def test_a_filled_database_goes_down_to_every_revision_and_up_again_unchanged(en
 
 
 def test_a_run_of_the_first_revision_goes_on_after_the_upgrade(engine: Engine) -> None:
-    migrate_to(engine, revisions()[0])
+    upgrade(engine)
     store = SqlStore(engine)
     run = add_run(store, 3)
     items = store.items(run.sheet_id)
+    migrate_to(engine, revisions()[0])
     row = {"run_id": run.id, "status": JudgementStatus.OK, "probabilities": {1: 1.0}, "raw_reply": "", "rationale": "", "prompt_sha256": ""}
     rest = {"label": 1, "latency_ms": 4.0, "tokens": 0, "error": "", "created_at": run.created_at}
     with writing(engine) as connection:

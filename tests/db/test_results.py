@@ -35,7 +35,7 @@ def fill(store: SqlStore, decided: int, judged: int, finish: bool) -> Run:
 def _answer(rng: random.Random, judge: str, item_id: int) -> Judgement:
     if rng.random() < 0.15:
         status = rng.choice([JudgementStatus.FAILED, JudgementStatus.ABSTAINED, JudgementStatus.REFUSED])
-        return Judgement(judge, item_id, status, error="x")
+        return Judgement(judge, item_id, status, error={"": "x"})
     return judgement(judge, item_id, rng.randint(1, 5))
 
 
@@ -138,7 +138,7 @@ def test_a_row_in_full_knows_its_neighbours_and_history(store: SqlStore) -> None
         store.row(run.id, 10**6)
 
 
-def test_the_current_label_is_the_last_correction_else_the_verdict(store: SqlStore) -> None:
+def test_the_current_label_is_what_people_agree_on_else_the_verdict(store: SqlStore) -> None:
     run = fill(store, 0, ROWS, finish=False)
     item, other = store.items(run.sheet_id)[:2]
     store.save_verdicts(run.id, "majority", {item.id: decision(3), other.id: decision(2)})
@@ -148,10 +148,12 @@ def test_the_current_label_is_the_last_correction_else_the_verdict(store: SqlSto
     assert (first.previous_label, second.previous_label) == (3, 4)
     assert first.created_at <= second.created_at
     assert store.corrections(item.id) == [first, second] == list(store.row(run.id, item.id).corrections)
-    assert store.current_label(item.id, run.id) == 5
+    assert store.current_label(item.id, run.id) == 3  # two people differ, and nobody has settled it
+    second = store.add_correction(item.id, 4, "王老师")
+    assert store.current_label(item.id, run.id) == 4
     assert store.current_label(other.id) is None
     rows = {row.item.id: row for row in store.export_rows(run.id)}
-    assert (rows[item.id].label, rows[item.id].correction) == (5, second)
+    assert (rows[item.id].label, rows[item.id].correction) == (4, second)
     assert (rows[other.id].label, rows[other.id].correction) == (2, None)
     verdict = rows[item.id].verdict
     assert verdict is not None

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import update
 
 from core.errors import NotFound, RunTaken
-from core.types import RunState
+from core.types import RunState, said
 from db.engine import writing
 from db.models import RunRecord
 from db.store import SqlStore
@@ -23,6 +23,7 @@ from db.workers import current_worker, is_alive
 from tests.db.build import add_library, add_run, add_sheet, judgement, panel
 
 ME, OTHER = "elsewhere|1|1.0", "elsewhere|2|2.0"
+REASON = {"en": "the server at :8000 does not answer", "zh": "服务 :8000 没有回应"}
 
 
 @contextmanager
@@ -115,7 +116,8 @@ def test_a_run_that_kills_its_workers_without_progress_fails_in_the_end(store: S
         assert store.claim_next(f"gone|{death}|1") is not None or death == 7
     ended = store.run(run.id)
     assert ended.state is RunState.FAILED
-    assert "died 5 times" in ended.error
+    assert "died 5 times" in said(ended.error, "en")
+    assert "中断 5 次" in said(ended.error, "zh")
     assert store.resume(run.id).state is RunState.QUEUED
 
 
@@ -159,10 +161,10 @@ def test_ends_keep_their_reason_until_the_run_is_resumed(store: SqlStore) -> Non
     run = add_run(store, 2)
     for leave, state in ((store.pause, RunState.PAUSED), (store.fail, RunState.FAILED)):
         store.claim(run.id, ME)
-        assert leave(run.id, ME, "the server at :8000 does not answer") is state
-        assert store.run(run.id).error == "the server at :8000 does not answer"
+        assert leave(run.id, ME, REASON) is state
+        assert store.run(run.id).error == REASON
         assert store.progress(run.id).stage == state.value
-        assert store.resume(run.id).error == ""
+        assert store.resume(run.id).error == {}
     store.claim(run.id, ME)
     assert store.finish(run.id, ME) is RunState.DONE
     assert store.resume(run.id).state is RunState.DONE

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from core.errors import StoreError
-from core.types import Example, Judgement, JudgementStatus, LabelledItem, Outcome, Run
+from core.types import Example, Judgement, JudgementStatus, LabelledItem, LocalText, Outcome, Run
 from db.store import SqlStore
 from tests.db.build import JUDGES, add_run, decision, judgement
 
@@ -50,6 +50,16 @@ def test_the_first_stored_judgement_stays(store: SqlStore, run: Run) -> None:
     assert list(stored["first"].probabilities) == [1, 2, 3, 4, 5]
     assert stored["second"] == judgement("second", item)
     assert [judge.done for judge in store.progress(run.id).judges] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("words", [{}, {"zh": "好", "en": "good"}, {"": "{as the model says it}"}, {"en": 'a "quote"\n'}])
+def test_words_come_back_in_every_language_as_they_were_said(store: SqlStore, run: Run, words: LocalText) -> None:
+    item = ids_of(store, run)[0]
+    given = Judgement("first", item, JudgementStatus.FAILED, rationale=words, error=words)
+    store.save_judgements(run.id, [given, replace(given, judge_id="second", error={"en": "cut \0 off"})])
+    first, second = store.row(run.id, item).judgements
+    assert first == given
+    assert second.error == {"en": "cut \N{REPLACEMENT CHARACTER} off"}
 
 
 def test_threads_that_store_the_same_answers_leave_each_once_and_counted_once(store: SqlStore, run: Run) -> None:
@@ -119,7 +129,7 @@ def test_progress_tells_counts_rate_and_time_left(store: SqlStore, run: Run) -> 
     store.set_stage(run.id, "elsewhere|1|1.0", "judging")
     ids = ids_of(store, run)
     store.save_judgements(run.id, [judgement(judge, item_id) for item_id in ids[:6] for judge in JUDGES])
-    store.save_judgements(run.id, [Judgement("first", ids[6], JudgementStatus.ABSTAINED, error="too short")])
+    store.save_judgements(run.id, [Judgement("first", ids[6], JudgementStatus.ABSTAINED, error={"zh": "太短", "en": "too short"})])
     store.save_verdicts(run.id, "majority", {ids[0]: decision(3), ids[1]: decision(4, 0.1, Outcome.TIE), ids[2]: decision(1)})
     progress = store.progress(run.id)
     assert (progress.total, progress.decided, progress.stage) == (12, 3, "judging")

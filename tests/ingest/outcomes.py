@@ -23,9 +23,10 @@ from core.types import (
     RunState,
     SourceRef,
     Verdict,
+    one_language,
 )
 
-JUDGES = (JudgeSpec("glm", "GLM", "baseline", {"seed": 1}), JudgeSpec("qwen/2:7b", "Qwen", "baseline"))
+JUDGES = (JudgeSpec("glm", "GLM", "baseline", {"seed": 1}, {"zh": "GLM", "en": "GLM 4"}), JudgeSpec("qwen/2:7b", "Qwen", "baseline"))
 NOON = dt.datetime(2025, 3, 1, 12, 0, tzinfo=dt.UTC)
 RUN = Run(
     id=7,
@@ -36,7 +37,7 @@ RUN = Run(
     panel=PanelSpec("cpu", {"zh": "本机评判组", "en": "CPU panel"}, JUDGES, "glm", sha256="f" * 64),
     aggregator="pooled-median",
     state=RunState.DONE,
-    error="",
+    error={},
     items=3,
     created_at=NOON,
     started_at=NOON,
@@ -77,8 +78,8 @@ def judged(
     """Return the item with an answer of each judge, the second of which abstains, and a verdict."""
     shares = {} if label is None else {1: 0.0, 2: 0.05, 3: 0.1, 4: 0.85, 5: 0.0}
     answers = (
-        Judgement("qwen/2:7b", of.id, JudgementStatus.ABSTAINED, error="文本过短"),
-        Judgement("glm", of.id, JudgementStatus.OK, shares, label, "4 分", rationale, "p" * 64, 12.3456, 99),
+        Judgement("qwen/2:7b", of.id, JudgementStatus.ABSTAINED, error={"zh": "文本过短", "en": "The text is too short"}),
+        Judgement("glm", of.id, JudgementStatus.OK, shares, label, "4 分", one_language(rationale), "p" * 64, 12.3456, 99),
     )
     outcome = Outcome.NO_QUORUM if label is None else Outcome.MAJORITY
     decision = Decision(label, None if label is None else 3.8, shares, outcome, 0.25, "lead")

@@ -102,6 +102,23 @@ def test_full_xlsx_in_english(tmp_path: Path) -> None:
     assert (book["Results"].freeze_panes, book["Results"].auto_filter.ref is not None) == ("B2", True)
 
 
+def test_judges_are_named_and_give_their_reasons_in_the_language_of_the_workbook(tmp_path: Path) -> None:
+    paused = dataclasses.replace(RUN, error={"zh": "服务没有回应。", "en": "The server does not answer."})
+    for language, worksheets, reason, error in (
+        ("zh", ("结果", "运行"), ("GLM 理由", "错误很少", "Qwen 理由", "文本过短"), ("错误", "服务没有回应。")),
+        (
+            "en",
+            ("Results", "Run"),
+            ("GLM 4 reason", "错误很少", "Qwen reason", "The text is too short"),
+            ("Error", "The server does not answer."),
+        ),
+    ):
+        write_full_xlsx(tmp_path / "f.xlsx", ROWS, paused, DIMENSIONS, language=language)
+        first = cells(tmp_path / "f.xlsx", worksheets[0])[0]
+        assert (first[reason[0]], first[reason[2]]) == (reason[1], reason[3])
+        assert error in [tuple(row.values()) for row in cells(tmp_path / "f.xlsx", worksheets[1])]
+
+
 def test_skipped_rows_stand_in_their_place_with_the_reason(tmp_path: Path) -> None:
     path = write_xlsx(
         tmp_path / "评审.xlsx",
@@ -196,7 +213,7 @@ def test_jsonl_has_one_combined_file_and_one_per_judge(tmp_path: Path) -> None:
     assert [answer["judge"] for answer in first["judgements"]] == ["glm", "qwen/2:7b"]
     assert first["examples"][0] == {"id": "TR0001", "label": 4, "similarity": 0.91234}
     assert (glm[0]["label"], glm[0]["raw_reply"], glm[0]["status"]) == (4, "4 分", "ok")
-    assert (qwen[0]["status"], qwen[0]["error"], qwen[0]["label"]) == ("abstained", "文本过短", None)
+    assert (qwen[0]["status"], qwen[0]["error"], qwen[0]["label"]) == ("abstained", {"zh": "文本过短", "en": "The text is too short"}, None)
     assert len(glm) == len(qwen) == 3
 
 
@@ -251,7 +268,7 @@ def test_a_place_that_cannot_be_written_names_the_path_and_the_remedy(tmp_path: 
 
 
 def test_judges_of_the_same_name_and_columns_of_the_same_name_stay_apart(tmp_path: Path) -> None:
-    twins = tuple(dataclasses.replace(judge, name="同名") for judge in JUDGES)
+    twins = tuple(dataclasses.replace(judge, name="同名", names={}) for judge in JUDGES)
     run = dataclasses.replace(RUN, panel=dataclasses.replace(RUN.panel, judges=twins))
     write_full_xlsx(tmp_path / "f.xlsx", [judged(item(2, extra={"状态": "草稿"}))], run, DIMENSIONS, ("状态",))
     header = next(openpyxl.load_workbook(tmp_path / "f.xlsx")["结果"].iter_rows(values_only=True))

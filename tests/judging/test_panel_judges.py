@@ -15,7 +15,7 @@ from core.judging import cache
 from core.judging.cache import LearnedCache
 from core.judging.registry import families, make_judge
 from core.ports import JudgeContext
-from core.types import DimensionKind, Judgement, JudgementStatus, JudgeRequest, JudgeSpec
+from core.types import DimensionKind, Judgement, JudgementStatus, JudgeRequest, JudgeSpec, said
 from tests.judging.panel import (
     FAMILIES,
     answers,
@@ -74,7 +74,7 @@ def test_every_row_gets_one_judgement_in_order_with_a_full_distribution_or_a_rea
             assert min(one.probabilities.values()) > 0
             assert one.label in row.dimension.labels
             assert one.raw_reply
-            assert one.rationale
+            assert set(one.rationale) == {"zh", "en"}
             assert not one.error
         else:
             assert one.status is JudgementStatus.ABSTAINED
@@ -181,21 +181,21 @@ def test_a_change_of_any_source_of_the_judges_makes_them_learn_again() -> None:
 def test_too_few_examples_or_one_label_are_reasons_with_the_counts(family: str, tmp_path: Path, rows: list[JudgeRequest]) -> None:
     few = answers(judge(family, context(tmp_path, library(19))), rows[:1])[0]
     assert few.status is JudgementStatus.ABSTAINED
-    assert "19" in few.error
-    assert "20" in few.error
+    assert "19" in said(few.error, "zh")
+    assert "20" in said(few.error, "en")
     alike = [example(number, "fluency", prose(random.Random(number), 3), 4) for number in range(30)]
     one_label = answers(judge(family, context(tmp_path, alike, version="alike")), rows[:1])[0]
-    assert "30" in one_label.error
-    assert "4 分" in one_label.error
+    assert "30" in said(one_label.error, "en")
+    assert "4 分" in said(one_label.error, "zh")
     nothing = answers(judge(family, context(tmp_path, [], version="empty")), rows[:1])[0]
-    assert "0 条" in nothing.error
+    assert "0 条" in said(nothing.error, "zh")
 
 
 @pytest.mark.parametrize("family", ["neighbours", "ngrams", "surprise"])
 def test_choice_rows_are_left_to_the_exact_reader(family: str, learned: JudgeContext, rows: list[JudgeRequest]) -> None:
     found = answers(judge(family, learned), [rows[16]])[0]
     assert found.status is JudgementStatus.ABSTAINED
-    assert "选择题" in found.error
+    assert "选择题" in said(found.error, "zh")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -209,7 +209,8 @@ def test_a_dimension_of_the_user_is_learned_on_its_own_scale(family: str, tmp_pa
     assert list(found.probabilities) == [0, 1, 2, 3]
     without = answers(judge(family, context(tmp_path, library(40), known, "no-style")), [row])[0]
     assert without.status is JudgementStatus.ABSTAINED
-    assert "文采" in without.error
+    assert "文采" in said(without.error, "zh")
+    assert "Style" in said(without.error, "en")
 
 
 def test_a_nominal_dimension_of_the_user_is_voted_on_by_neighbours_alone(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 
-from core.judging.faults import FaultKind, find_faults
+from core.judging.faults import FAULT_NAMES, FaultKind, find_faults
 from core.judging.profile import profile
 from core.ports import Judge
-from core.types import JudgementStatus
+from core.types import JudgementStatus, said
 from tests.judging.panel import answers, context, dimensions, judge, library, prose, request
+
+_HAN = re.compile("[一-鿿]")
 
 
 @pytest.fixture
@@ -93,7 +97,7 @@ def test_without_examples_both_shipped_graded_dimensions_get_an_answer(untaught:
     rows += [request(number, known["fluency"], prose(rng, 3)) for number in range(5)]
     found = answers(untaught, rows)
     assert all(one.status is JudgementStatus.OK for one in found)
-    assert all("经验" in one.rationale for one in found)
+    assert all("经验" in said(one.rationale, "zh") and "by experience" in said(one.rationale, "en") for one in found)
     assert all(sum(one.probabilities.values()) == pytest.approx(1.0) for one in found)
 
 
@@ -116,16 +120,26 @@ def test_an_empty_text_gets_the_label_that_was_agreed_or_a_reason(untaught: Judg
     assert agreed.label == 5
     assert agreed.probabilities[5] > 0.9
     assert none.status is JudgementStatus.ABSTAINED
-    assert "空" in none.error
+    assert "空" in said(none.error, "zh")
+    assert "empty" in said(none.error, "en")
 
 
 def test_the_reply_names_the_faults_with_their_places(tmp_path: Path) -> None:
     one = judge("rules", context(tmp_path, library(60)))
     text = prose(random.Random(4), 3) + "这是我们的的学校。"
     found = answers(one, [request(1, dimensions()["fluency"], text)])[0]
-    assert f"叠字「的的」@{text.index('的的')}" in found.raw_reply
-    assert f"in {len(text)} characters" in found.raw_reply
-    assert "叠字 1" in found.rationale
+    reply = json.loads(found.raw_reply)
+    assert {"fault": "doubled_char", "excerpt": "的的", "at": text.index("的的")} in reply["places"]
+    assert reply["characters"] == len(text)
+    assert "叠字 1" in said(found.rationale, "zh")
+    assert "doubled character 1" in said(found.rationale, "en")
+    assert not _HAN.search(said(found.rationale, "en"))
+
+
+def test_every_kind_of_fault_has_a_name_of_its_own_in_both_languages() -> None:
+    assert set(FAULT_NAMES) == set(FaultKind)
+    for language in ("zh", "en"):
+        assert len({names[language] for names in FAULT_NAMES.values()}) == len(FaultKind)
 
 
 def test_choice_rows_are_read_and_never_lose_their_vote_to_a_low_confidence(untaught: Judge) -> None:
@@ -139,6 +153,6 @@ def test_choice_rows_are_read_and_never_lose_their_vote_to_a_low_confidence(unta
     right, wrong, unreadable = answers(untaught, rows)
     assert (right.label, wrong.label) == (1, 0)
     assert right.probabilities[1] > 0.9
-    assert right.rationale
+    assert set(right.rationale) == {"zh", "en"}
     assert unreadable.status is JudgementStatus.ABSTAINED
     assert unreadable.error

@@ -23,11 +23,13 @@ def answer(judge_id: str, request: JudgeRequest) -> Judgement:
     shown = [(example.item.external_id, example.similarity) for example in request.examples]
     prompt = "" if request.prompt is None else request.prompt.sha256
     if chance(judge_id, request.item.external_id, "abstain") < 0.1:
-        return Judgement(judge_id, request.item.id, JudgementStatus.ABSTAINED, prompt_sha256=prompt, error="too short")
+        return Judgement(
+            judge_id, request.item.id, JudgementStatus.ABSTAINED, prompt_sha256=prompt, error={"zh": "太短", "en": "too short"}
+        )
     weights = {label: 0.05 + chance(judge_id, request.item.external_id, shown, prompt, label) for label in request.dimension.labels}
     shares = {label: weight / sum(weights.values()) for label, weight in weights.items()}
     label = max(shares, key=lambda label: shares[label])
-    return Judgement(judge_id, request.item.id, JudgementStatus.OK, shares, label, f"{label}分", "ok", prompt, 1.0, 3)
+    return Judgement(judge_id, request.item.id, JudgementStatus.OK, shares, label, f"{label}分", {"zh": "好", "en": "ok"}, prompt, 1.0, 3)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from core.errors import JudgeError, JudgeUnavailable, RetrievalError
 from core.pipeline import PipelineOptions, answers_of, execute
 from core.ports import Judge
 from core.queries import ExportRow
-from core.types import Judgement, JudgementStatus, JudgeRequest, Run, RunState
+from core.types import Judgement, JudgementStatus, JudgeRequest, Run, RunState, said
 from db.store import SqlStore
 from tests.db.build import DIMENSIONS, JUDGES, add_run
 from tests.pipeline.judges import Mean, SmallJudge, SmallPrompts, SmallRetriever, answer
@@ -148,7 +148,7 @@ def test_a_row_that_breaks_a_judge_fails_alone(store: SqlStore) -> None:
         kept = row.judgements[1]
         assert (kept.status is JudgementStatus.FAILED) == (row.item.id in bad)
         if row.item.id in bad:
-            assert kept.error == "ZeroDivisionError: no signs in the text"
+            assert kept.error == {"": "ZeroDivisionError: no signs in the text"}
         assert row.verdict is not None
 
 
@@ -218,14 +218,14 @@ def test_a_judge_that_is_away_pauses_the_run_and_nothing_is_lost(store: SqlStore
 
     assert work(store, run, judges()) is RunState.PAUSED
     paused = store.run(run.id)
-    assert "does not answer" in paused.error
+    assert "does not answer" in said(paused.error, "en")
     assert [judge.done for judge in store.progress(run.id).judges] == [32, 18, 16, 16]
     away = False
     store.resume(run.id)
     second_time = judges()
     assert work(store, run, second_time) is RunState.DONE
     assert [sum(map(len, judge.batches)) for judge in second_time] == [8, 22, 24, 24]
-    assert store.run(run.id).error == ""
+    assert store.run(run.id).error == {}
 
 
 @pytest.mark.parametrize("error", [JudgeError("The weights are not here; run `./run.sh setup models`."), RetrievalError("old index")])
@@ -248,7 +248,7 @@ def test_what_cannot_start_fails_the_run_with_the_reason(store: SqlStore, error:
         worker=ME,
     )
     assert state is RunState.FAILED
-    assert store.run(run.id).error == str(error)
+    assert store.run(run.id).error == error.messages
     assert opened.closed
 
 
@@ -258,7 +258,8 @@ def test_a_dimension_whose_file_is_gone_is_named(store: SqlStore) -> None:
     few = {name: found for name, found in DIMENSIONS.items() if name != "choice"}
     state = execute(store.claim(run.id, ME), store, makers, retriever=None, prompts=None, aggregator=Mean(), dimensions=few, worker=ME)
     assert state is RunState.FAILED
-    assert "Row 4 (D00002) is of the dimension 'choice'" in store.run(run.id).error
+    assert "Row 4 (D00002) is of the dimension 'choice'" in said(store.run(run.id).error, "en")
+    assert "第 4 行" in said(store.run(run.id).error, "zh")
 
 
 def test_a_stop_is_obeyed_inside_a_batch_and_keeps_what_was_answered(store: SqlStore) -> None:

@@ -12,7 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-SHA = "0123456789abcdef0123456789abcdef01234567"
+
+def commit(files: dict[str, bytes]) -> str:
+    """Return the commit of a repository with these files."""
+    return hashlib.sha1(b"".join(name.encode() + content for name, content in sorted(files.items()))).hexdigest()
 
 
 @dataclass
@@ -80,7 +83,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.json(200, tree)
             return
         self.json(
-            200, {"id": name, "modelId": name, "sha": SHA, "siblings": siblings, "private": False, "tags": [], "downloads": 1, "likes": 1}
+            200,
+            {
+                "id": name,
+                "modelId": name,
+                "sha": commit(files),
+                "siblings": siblings,
+                "private": False,
+                "tags": [],
+                "downloads": 1,
+                "likes": 1,
+            },
         )
 
     def sibling(self, name: str, content: bytes) -> dict[str, Any]:
@@ -93,14 +106,19 @@ class _Handler(BaseHTTPRequestHandler):
     def file(self, repository: str, name: str, *, body: bool) -> None:
         content = self.hub.repositories.get(repository, {}).get(name)
         if content is None:
-            self.json(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": SHA})
+            self.json(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
             return
         etag = self.sibling(name, content).get("lfs", {}).get("sha256") or self.sibling(name, content)["blobId"]
         content = self.hub.served(name, content)
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
         part = content[start:]
         self.send_response(206 if "Range" in self.headers else 200)
-        for key, value in (("ETag", f'"{etag}"'), ("X-Repo-Commit", SHA), ("Accept-Ranges", "bytes"), ("Content-Length", str(len(part)))):
+        for key, value in (
+            ("ETag", f'"{etag}"'),
+            ("X-Repo-Commit", commit(self.hub.repositories[repository])),
+            ("Accept-Ranges", "bytes"),
+            ("Content-Length", str(len(part))),
+        ):
             self.send_header(key, value)
         if "Range" in self.headers:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
@@ -128,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "Size": len(content),
                     "Sha256": hashlib.sha256(content).hexdigest(),
                     "Type": "blob",
-                    "Revision": SHA,
+                    "Revision": commit(files),
                 }
                 for file, content in files.items()
             ]

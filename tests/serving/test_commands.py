@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from core.errors import JudgeError
 from core.judging.serving import Engine, KvCache, ServedModel, ServeOptions, WeightFormat, build_launch, read_served_model
 from core.judging.serving.adapters import clean_adapter
+from core.settings import load_settings
 
 PYTHON = Path("/opt/lmdeploy/bin/python")
 QWEN2, LLAMA, GEMMA2, GLM, CHATGLM, INTERNLM2 = (
@@ -231,3 +234,31 @@ def test_architecture_and_weights_are_read_from_the_checkpoint(quantization: Any
 def test_a_folder_without_a_configuration_is_told(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match=r"config\.json cannot be read"):
         read_served_model(tmp_path)
+
+
+# The engines' own parsers, where they are installed (./run.sh setup lmdeploy, ./run.sh setup vllm)
+
+
+@pytest.mark.parametrize("engine", [PYTORCH, TURBOMIND, VLLM])
+def test_the_engines_own_parser_knows_every_flag(engine: Engine, tmp_path: Path) -> None:
+    settings = load_settings()
+    python = settings.vllm_python if engine is VLLM else settings.lmdeploy_python
+    if not python.is_file():
+        pytest.skip(f"{engine} is not installed in {python}")
+    folder = adapter(tmp_path / "a")
+    options: dict[str, Any] = {
+        "kv_cache": "int8",
+        "tensor_parallel": 2,
+        "trust_remote_code": True,
+        "revision": "main",
+        "model": "owner/name",
+    }
+    if engine is not TURBOMIND:
+        options["adapters"] = {"a": folder}
+    weights = "awq" if engine is TURBOMIND else "none"
+    serve = ServeOptions.model_validate(options)
+    made = build_launch("glm", engine, "judge", serve, ServedModel("owner/name", QWEN2, WeightFormat(weights)), python, api_key_env="HOME")
+    command = [*made.arguments[: made.arguments.index("owner/name")], "--help=all" if engine is VLLM else "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    flags = {argument for argument in made.arguments if argument.startswith("--")}
+    assert {flag for flag in flags if not re.search(rf"{flag}\b", text)} == set()

@@ -16,7 +16,7 @@ from core.judging.fetch import Hub, RemoteFile, Wish, fetch_model, modelscope_id
 from core.judging.hubs import HuggingFace, ModelScope
 from core.judging.weights import resolve_model
 from tests.conftest import ROOT
-from tests.serving.hub import SHA, FakeHub, serving_hub
+from tests.serving.hub import FakeHub, commit, serving_hub
 
 WEIGHTS = bytes(range(256)) * 4000
 CONFIG = json.dumps({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}).encode()
@@ -63,7 +63,7 @@ def test_safetensors_and_what_goes_with_them_are_fetched_and_found(hub: FakeHub,
     assert folder == tmp_path / MODEL
     assert names(folder) == KEPT | {"pingpan-model.json"}
     assert (folder / "model-00002-of-00002.safetensors").read_bytes() == WEIGHTS[::-1]
-    assert any("5 files" in line and SHA[:12] in line for line in said)
+    assert any("5 files" in line and commit(FILES)[:12] in line for line in said)
     assert resolve_model("qwen", MODEL, tmp_path) == folder
     assert not list(tmp_path.rglob("*.partial"))
 
@@ -85,7 +85,7 @@ def test_what_broke_off_goes_on_and_is_no_model_until_it_is_whole(hub: FakeHub, 
     hub.served = lambda name, content: b"x" * 5 if name == "model-00003.safetensors" else real(name, content)  # type: ignore[method-assign]
     with pytest.raises(JudgeError):
         fetch(hub, tmp_path)
-    with pytest.raises(JudgeError, match="models fetch PANEL"):
+    with pytest.raises(JudgeError, match=r"models fetch PANEL"):
         resolve_model("qwen", MODEL, tmp_path)
     hub.served = real  # type: ignore[method-assign]
     hub.sent.clear()
@@ -96,11 +96,7 @@ def test_what_broke_off_goes_on_and_is_no_model_until_it_is_whole(hub: FakeHub, 
 def test_a_file_that_was_cut_off_is_resumed_in_the_middle(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 14)
     hub.cut_once = {"model-00001-of-00002.safetensors"}
-    try:
-        fetch(hub, tmp_path)
-    except JudgeError as error:
-        assert "Run the same command again" in str(error)
-        fetch(hub, tmp_path)
+    fetch(hub, tmp_path)
     parts = [(start, length) for name, start, length in hub.sent if name == "model-00001-of-00002.safetensors"]
     start, length = parts[-1]
     assert start > len(WEIGHTS) // 4
@@ -130,34 +126,44 @@ def test_a_file_that_rotted_on_the_disk_is_found_by_verify(hub: FakeHub, tmp_pat
     assert {name for name, _, _ in hub.sent} == {weights.name}
 
 
+def test_another_revision_takes_the_place_of_the_first(hub: FakeHub, tmp_path: Path) -> None:
+    fetch(hub, tmp_path)
+    hub.repositories[MODEL]["config.json"] = CONFIG + b" "
+    folder = fetch_model(Wish(MODEL, "v2"), tmp_path, HuggingFace(hub.url), print)
+    assert (folder / "config.json").read_bytes() == CONFIG + b" "
+    hub.sent.clear()
+    fetch_model(Wish(MODEL, "v2"), tmp_path, HuggingFace(hub.url), print)
+    assert hub.sent == []
+
+
 def test_pickles_are_fetched_and_opened_only_where_allowed(hub: FakeHub, tmp_path: Path) -> None:
-    with pytest.raises(JudgeError, match="no safetensors weights on huggingface.*allow_pickle: true"):
+    with pytest.raises(JudgeError, match=r"no safetensors weights on huggingface.*allow_pickle: true"):
         fetch(hub, tmp_path, "old/pickled")
     folder, _ = fetch(hub, tmp_path, "old/pickled", allow_pickle=True)
     assert "pytorch_model.bin" in names(folder)
-    with pytest.raises(JudgeError, match="allow_pickle: true"):
+    with pytest.raises(JudgeError, match=r"allow_pickle: true"):
         resolve_model("old", "old/pickled", tmp_path)
     assert resolve_model("old", "old/pickled", tmp_path, allow_pickle=True) == folder
 
 
 def test_unknown_and_gated_models_are_told_with_what_to_do(hub: FakeHub, tmp_path: Path) -> None:
-    with pytest.raises(JudgeError, match="nobody/nothing is not on huggingface.*PINGPAN_HUB"):
+    with pytest.raises(JudgeError, match=r"nobody/nothing is not on huggingface.*PINGPAN_HUB"):
         fetch(hub, tmp_path, "nobody/nothing")
     hub.gated = {MODEL}
     with pytest.raises(JudgeError, match=r"accept its licence.*HF_TOKEN"):
         fetch(hub, tmp_path)
-    with pytest.raises(JudgeError, match="neither a folder nor a hub id"):
+    with pytest.raises(JudgeError, match=r"neither a folder nor a hub id"):
         fetch(hub, tmp_path, "/no/such/folder")
 
 
 def test_a_hub_that_cannot_be_reached_is_told(tmp_path: Path) -> None:
-    with pytest.raises(JudgeError, match="cannot be asked.*HF_ENDPOINT"):
+    with pytest.raises(JudgeError, match=r"cannot be asked.*HF_ENDPOINT"):
         fetch_model(Wish(MODEL), tmp_path, HuggingFace("http://127.0.0.1:9"), print)
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.judging.fetch.SPARE_BYTES", 1 << 60)
-    with pytest.raises(JudgeError, match="GiB are free.*PINGPAN_HOME"):
+    with pytest.raises(JudgeError, match=r"GiB are free.*PINGPAN_HOME"):
         fetch(hub, tmp_path)
     assert hub.sent == []
 
@@ -184,7 +190,7 @@ def test_modelscope_gives_the_same_folder_under_the_panels_name(hub: FakeHub, tm
     assert folder == tmp_path / "models" / "zai-org/glm-4-9b-chat-hf"
     assert names(folder) >= KEPT
     assert "pytorch_model.bin" not in names(folder)
-    with pytest.raises(JudgeError, match="is not on modelscope"):
+    with pytest.raises(JudgeError, match=r"is not on modelscope"):
         fetch_model(Wish("nobody/nothing"), tmp_path / "models", client, print)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import load_settings
-from core.types import JudgementStatus, JudgeSpec, PanelSpec, Run, RunState
+from core.types import JudgementStatus, JudgeSpec, PanelSpec, Run, RunState, said
 from tests.judging.server.engines import serving
 from webapp.services.revival import FIRST_WAIT_S, LOOK_SECONDS, PausedRuns
 from webapp.workbench import Workbench
@@ -48,7 +48,7 @@ def test_a_paused_run_goes_on_when_its_server_is_back(home: Path, monkeypatch: p
             wait_for(lambda: len(server.asked) > 10)
             server.stop()
             wait_for(lambda: workbench.run(run.id).state is RunState.PAUSED)
-            assert "cannot be reached" in workbench.run(run.id).error
+            assert "cannot be reached" in said(workbench.run(run.id).error, "en")
             time.sleep(0.5)
             assert workbench.run(run.id).state is RunState.PAUSED
             server.start()

@@ -22,7 +22,7 @@ from core.settings import load_settings
 from tests.conftest import ROOT
 from tests.judging.server.conftest import FLUENCY, NoEmbedder, request
 from tests.serving.test_commands import adapter
-from webapp.services.serving import ModelServer, plan_server
+from webapp.services.serving import ModelServer, memory_warning, plan_server
 
 PANEL = """
 names: {{zh: 服务, en: Servers}}
@@ -98,7 +98,7 @@ def test_the_server_comes_up_is_judged_with_and_goes_with_its_workers(panel: Pat
         judge = make_judge(spec.judges[0], context)
         assert [answer.label for answer in judge.judge([request("错错", 1), request("好", 2)])] == [3, 5]
         judge.close()
-        with pytest.raises(JudgeError, match="answers at .* already"):
+        with pytest.raises(JudgeError, match=r"answers at .* already"):
             ModelServer(plan).start()
     assert waits
     assert gone(pids_of(tmp_path))
@@ -149,6 +149,20 @@ def test_a_missing_environment_is_told_with_the_command(panel: Path, tmp_path: P
     monkeypatch.setenv("PINGPAN_LMDEPLOY_PYTHON", str(tmp_path / "nothing"))
     with pytest.raises(JudgeError, match=r"\./run\.sh setup lmdeploy"):
         plan_server(load_settings(), load_panel(panel), "qwen")
+
+
+def test_a_card_with_too_little_memory_is_told(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho '0, 81000'\necho '1, 10240'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    panel = load_panel(ROOT / "assets/panels/servers.yaml")
+    plans = {spec.id: plan_server(load_settings(), panel, spec.id, missing_ok=True) for spec in panel.judges}
+    assert memory_warning(plans["glm"]) == ""  # 24 GiB on card 0
+    assert "states 20 GiB for qwen, but its cards have 10.0 GiB free" in memory_warning(plans["qwen"])
+    tool.write_text("#!/bin/sh\nexit 9\n")
+    assert memory_warning(plans["qwen"]) == ""
 
 
 # The command

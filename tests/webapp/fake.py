@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from core.desks import RunCounts, RunLine
 from core.errors import ExportError, NotFound, SheetError
 from core.judging.aggregation import AGGREGATORS, get_aggregator
 from core.queries import JudgeProgress, RowDetail, RowQuery, RowSort, RunPage, RunProgress, RunRow
@@ -36,6 +37,7 @@ from core.types import (
     Verdict,
     content_hash,
 )
+from webapp.services.run_desk import RunDesk
 from webapp.workbench import Estimate, Question, SheetPreview, Workbench
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror="window.hacked=1">{{7*7}}${window.hacked=2}'
@@ -59,10 +61,10 @@ PANEL = PanelSpec(
     "cpu",
     {"zh": "CPU 评委组", "en": "CPU panel"},
     (
-        JudgeSpec("rules", "规则 Rules", "rules"),
-        JudgeSpec("neighbours", "近邻 Neighbours", "neighbours"),
-        JudgeSpec("ngrams", "字组 N-grams", "ngrams"),
-        JudgeSpec("surprise", "惊异 Surprise", "surprise"),
+        JudgeSpec("rules", "规则", "rules", names={"zh": "规则", "en": "Rules"}),
+        JudgeSpec("neighbours", "近邻", "neighbours", names={"zh": "近邻", "en": "Neighbours"}),
+        JudgeSpec("ngrams", "字组", "ngrams", names={"zh": "字组", "en": "N-grams"}),
+        JudgeSpec("surprise", "惊异", "surprise", names={"zh": "惊异", "en": "Surprise"}),
     ),
     lead="rules",
     description={"zh": "无需显卡与下载，几秒内从示例库学会。", "en": "No GPU and no download; learns from the library in seconds."},
@@ -108,6 +110,21 @@ class _FakeRun:
     live: bool = True
 
 
+class FakeRunDesk(RunDesk):
+    """The list of the invented runs; none is deleted."""
+
+    def __init__(self, workbench: FakeWorkbench) -> None:
+        self._workbench = workbench
+
+    def lines(self, limit: int = 50, offset: int = 0, *, deleted: bool = False) -> Sequence[RunLine]:
+        runs = [] if deleted else self._workbench.runs(limit + offset)[offset:]
+        progress = [self._workbench.progress(run.id) for run in runs]
+        return [RunLine(now.run, RunCounts(now.decided, now.by_outcome, 0, 0, 0, 0)) for now in progress]
+
+    def total(self, *, deleted: bool = False) -> int:
+        return 0 if deleted else len(self._workbench.runs_)
+
+
 @dataclass(slots=True)
 class FakeWorkbench(Workbench):
     """`rate` is in rows a second; judges differ in speed, so that a live page shows a true race."""
@@ -120,6 +137,10 @@ class FakeWorkbench(Workbench):
     libraries_: list[Library] = field(
         default_factory=lambda: [Library(1, "sample", "v1", 162, datetime.now(UTC), {"fluency": 60, "normativity": 58, "choice": 44})]
     )
+
+    @property
+    def run_desk(self) -> FakeRunDesk:  # type: ignore[override]
+        return FakeRunDesk(self)
 
     def dimensions(self) -> Sequence[Dimension]:
         return DIMENSIONS
@@ -341,7 +362,8 @@ class FakeWorkbench(Workbench):
         dimension = BY_ID[item.dimension_id]
         if own.random() < 0.06:
             status = own.choice([JudgementStatus.ABSTAINED, JudgementStatus.OFF_MENU, JudgementStatus.REFUSED, JudgementStatus.FAILED])
-            return Judgement(judge, item.id, status, raw_reply="我认为……", error="文本太短，看不出什么。", latency_ms=own.uniform(1, 30))
+            why = {"zh": "文本太短，看不出什么。", "en": "The text is too short to see anything."}
+            return Judgement(judge, item.id, status, raw_reply="我认为……", error=why, latency_ms=own.uniform(1, 30))
         centre = truth.choice(dimension.labels) + own.choice([0, 0, 0, 0, 0, 1, -1, 2])
         weights = {label: 2.718 ** (-abs(label - centre) * own.uniform(0.7, 1.4)) for label in dimension.labels}
         total = sum(weights.values())
@@ -353,8 +375,8 @@ class FakeWorkbench(Workbench):
             JudgementStatus.OK,
             probabilities,
             label,
-            f'{{"score": {label}}}',
-            "数出 3 处语病，合每百字 1.6 处。",
+            '{"faults":3,"per_100":1.6,"places":[{"fault":"doubled_char","excerpt":"的的","at":12}]}',
+            {"zh": "数出 3 处语病，合每百字 1.6 处。", "en": "Faults: 3, that is 1.6 per 100 characters."},
             latency_ms=own.uniform(1, 30),
         )
 

@@ -41,11 +41,11 @@ def test_on_a_nominal_scale_one_against_all_is_an_outlier(labels: tuple[int | No
 
 
 def test_chips_keep_the_panels_order_and_say_who_has_not_answered() -> None:
-    drawn = chips(PANEL, list(reversed(votes(3, None, 3))), FLUENCY)
+    drawn = chips(PANEL, list(reversed(votes(3, None, 3))), FLUENCY, "en")
     assert [chip.kind for chip in drawn] == [ChipKind.VOTE, ChipKind.ABSTAINED, ChipKind.VOTE, ChipKind.PENDING]
     failed = Judgement(PANEL.judges[0].id, 1, JudgementStatus.FAILED)
-    assert chips(PANEL, [failed], FLUENCY)[0].kind is ChipKind.UNREAD
-    assert [chip.judge for chip in drawn] == [judge.name for judge in PANEL.judges]
+    assert chips(PANEL, [failed], FLUENCY, "en")[0].kind is ChipKind.UNREAD
+    assert [chip.judge for chip in drawn] == [judge.named("en") for judge in PANEL.judges]
 
 
 def test_a_spread_runs_from_the_lowest_to_the_highest_vote_with_a_mark_at_the_expectation() -> None:

@@ -64,6 +64,28 @@ def test_hostile_rows_are_shown_as_text(render: Renderer) -> None:
     assert "&lt;script&gt;" in listed.detail
 
 
+def test_judges_speak_the_language_of_the_page() -> None:
+    workbench = FakeWorkbench()
+    run = replace(workbench.add("评审.xlsx", 40, done=True), error={"zh": "服务没有回应。", "en": "The server does not answer."})
+    entry = next(one for one in workbench.runs_ if one.run.id == run.id)
+    entry.run = run
+    pages = {}
+    for render in (ZH, EN):
+        handlers = RunHandlers(workbench, render)
+        shown = [handlers.show(f"?run={run.id}&item={item.id}") for item in entry.items]
+        pages[render.t.language] = [shown[0].strip, shown[0].rows, *(one.detail for one in shown)]
+    zh, en = ("".join(pages[language]) for language in (Language.ZH, Language.EN))
+    for chinese, english in (
+        ("数出 3 处语病", "Faults: 3, that is"),
+        ("文本太短，看不出什么。", "The text is too short to see anything."),
+        ("服务没有回应。", "The server does not answer."),
+        ("叠字 「的的」 第 12 字起", "doubled character “的的” at 12"),
+        ("<b>近邻</b>", "<b>Neighbours</b>"),
+    ):
+        assert (chinese in zh, chinese in en) == (True, False)
+        assert (english in en, english in zh) == (True, False)
+
+
 @RENDERERS
 def test_hostile_sheets_and_libraries_are_shown_as_text(render: Renderer) -> None:
     workbench = FakeWorkbench(hostile=True)

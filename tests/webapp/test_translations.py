@@ -9,20 +9,34 @@ from string import Formatter
 
 import pytest
 
+from core.agreement import JUDGES, PEOPLE
+from core.desks import Standing
 from core.judging import aggregation
+from core.judging.choice.model import ChoiceKind
 from core.pipeline import DECIDING, JUDGING, LOADING
 from core.queries import RowSort
+from core.review import Flag, QueueScope, QueueView, ReviewState
 from core.settings import ASSETS, PROJECT_ROOT
 from core.types import JudgementStatus, Origin, Outcome, RunState, Severity
 from webapp.pages.address import MAPPED_FIELDS, Mode
+from webapp.pages.judge import STEPS
 from webapp.pages.shell import NoticeKind, PageName
 from webapp.pages.translate import Language, load_translator, preferred_language
+from webapp.services.model_states import Place, Readiness
 
 ZH, EN = load_translator(Language.ZH).table, load_translator(Language.EN).table
 REASONS = re.findall(r"^    (\w+) {2,}\S", aggregation.__doc__ or "", re.MULTILINE)
 
+# What the judges' raw replies consist of; test_reply.py asks the judges themselves.
+RULES = ["faults", "characters", "per_100", "places", "coverage", "expected", "kind", "correct", "picked", "evidence"]
+REPLY_NAMES = [*RULES, "suspicious", "surprising", "neighbours", "nearest", "logprobs", "floored", "mass", "text", "token"]
+
 # The families whose last part the program fills in: what may stand there.
 FAMILIES: dict[str, list[str]] = {
+    "view": list(QueueView),
+    "view_hint": list(QueueView),
+    "scope": list(QueueScope),
+    "flag": list(Flag),
     "state": list(RunState),
     "outcome": list(Outcome),
     "status": list(JudgementStatus),
@@ -36,9 +50,24 @@ FAMILIES: dict[str, list[str]] = {
     "field": list(MAPPED_FIELDS),
     "field_hint": list(MAPPED_FIELDS),
     "notice": list(NoticeKind),
+    "ready": list(Readiness),
+    "place": list(Place),
+    "standing": list(Standing),
+    "group": [JUDGES, PEOPLE],
+    "step": list(STEPS),
     "stage": [LOADING, JUDGING, DECIDING, *RunState],
+    "choice": list(ChoiceKind),
+    "reply": REPLY_NAMES,
+    "reply_part": ["excerpt", "at", "label", "weight"],
 }
-PREFIXES: dict[str, list[str]] = {"shell.page_": list(PageName), "judge.lead_": list(Mode)}
+PREFIXES: dict[str, list[str]] = {
+    "shell.page_": list(PageName),
+    "judge.lead_": list(Mode),
+    "review.empty_": list(QueueView),
+    "row.state_": list(ReviewState),
+    "models.schedule_": ["together", "in_turn"],
+    "compare.run_": ["a", "b"],
+}
 
 
 def sources() -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from core.errors import LibraryError, StoreError
 from core.settings import PROJECT_ROOT
-from core.types import Run, RunState
+from core.types import Run, RunState, said
 from db.engine import make_engine
 from db.migrate import upgrade
 from db.store import SqlStore
@@ -106,7 +106,7 @@ def test_a_shutdown_keeps_the_answers_and_leaves_the_run_in_the_queue(opened: Sq
     wait_for(lambda: answered(opened, run) > 20)
     supervisor.stop()
     left = opened.run(run.id)
-    assert (left.state, left.error, left.finished_at) == (RunState.QUEUED, "", None)
+    assert (left.state, left.error, left.finished_at) == (RunState.QUEUED, {}, None)
     assert opened.run(later.id).state is RunState.QUEUED
     kept = answered(opened, run)
     assert 20 < kept < 800
@@ -173,8 +173,11 @@ def test_a_run_that_breaks_fails_with_the_reason_and_the_worker_goes_on(opened: 
     assert tries == [runs[0].id, runs[1].id, runs[2].id, runs[2].id, runs[3].id]
     ended = [opened.run(run.id) for run in runs]
     assert [run.state for run in ended] == [RunState.FAILED, RunState.FAILED, RunState.DONE, RunState.DONE]
-    assert ended[0].error == "The library has no usable example."
-    assert ended[1].error == "ValueError: seven. The worker's log says more."
+    assert said(ended[0].error, "en") == "The library has no usable example."
+    assert ended[1].error == {
+        "zh": "ValueError: seven。详情见工作进程的日志。",
+        "en": "ValueError: seven. The worker's log says more.",
+    }
 
 
 def test_a_long_preparation_does_not_look_dead(opened: SqlStore) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from core import metrics
 from core.errors import SheetError
 from core.settings import load_settings
-from core.types import Dimension, DimensionKind, Judgement, JudgementStatus, Run, RunState, Verdict
+from core.types import Dimension, DimensionKind, Judgement, JudgementStatus, Run, RunState, Verdict, said
 from webapp.cli.judge import follow, print_problems, resolve_library
 from webapp.workbench import Workbench
 
@@ -51,7 +51,7 @@ def run_evaluate(sheet: Path, library: str, panel: str | None, aggregator: str |
     run = workbench.start_here(stored.id, resolve_library(workbench, library).id, panel, aggregator)
     run = follow(console, workbench, run)
     if run.state is not RunState.DONE:
-        console.print(f"Run {run.id} is {run.state.value}: {run.error}")
+        console.print(f"Run {run.id} is {run.state.value}: {said(run.error, 'en')}")
         return 1
     Console().print(_table(workbench, run))
     return 0

@@ -14,7 +14,7 @@ from rich.table import Table
 from core.errors import SheetError
 from core.queries import RunProgress
 from core.settings import load_settings
-from core.types import Library, Outcome, RowProblem, Run, RunState, Severity
+from core.types import Library, Outcome, RowProblem, Run, RunState, Severity, said
 from webapp.workbench import ExportTargets, SheetPreview, Workbench
 
 SHOWN_WARNINGS = 20
@@ -49,7 +49,9 @@ def run_judge(options: JudgeOptions) -> int:
     run = workbench.start_here(sheet.id, library.id, options.panel, options.aggregator, fresh=options.fresh)
     run = follow(console, workbench, run)
     if run.state is not RunState.DONE:
-        console.print(f"Run {run.id} is {run.state.value}: {run.error or 'interrupted'}. The same command goes on where it was.")
+        console.print(
+            f"Run {run.id} is {run.state.value}: {said(run.error, 'en') or 'interrupted'}. The same command goes on where it was."
+        )
         return 1
     targets = export_targets(options.out, options.full, options.jsonl, options.encoding)
     workbench.export_all(run.id, targets)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from core.panels import get_panel, load_panels
 from core.settings import load_settings
-from webapp.services.serving import ModelServer, plan_server
+from webapp.services.serving import ModelServer, memory_warning, plan_server
 
 
 def run_serve_judge(panel_id: str, judge_id: str, port: int | None, timeout: float, *, print_only: bool) -> int:
@@ -25,6 +25,9 @@ def run_serve_judge(panel_id: str, judge_id: str, port: int | None, timeout: flo
     console.print(f"{plan.judge_id}: {plan.served_name} at {plan.launch.url}", markup=False)
     console.print(f"  {plan.launch.shell()}", markup=False, soft_wrap=True)
     console.print(f"  log: {plan.log}", markup=False, soft_wrap=True)
+    warning = memory_warning(plan)
+    if warning:
+        console.print(warning, markup=False, style="yellow")
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with ModelServer(plan) as server:

@@ -24,18 +24,20 @@ def parse_query(query: str) -> dict[str, str]:
     return dict(parse_qsl(query.removeprefix("?"), keep_blank_values=True))
 
 
-def _url(language: Language, path: str, parameters: Mapping[str, str]) -> str:
+def make_url(language: Language, path: str, parameters: Mapping[str, str]) -> str:
+    """Return the URL of a page with its parameters; empty ones are left out."""
     # An empty mapped column is a choice (no column), an empty anything else is a default.
     given = {name: value for name, value in parameters.items() if value or name.startswith(MAPPING_PREFIX)}
     return f"/{language}/{path}" + (f"?{urlencode(given)}" if given else "")
 
 
-def _count(text: str) -> int:
+def whole_number(text: str) -> int:
     """Return a non-negative number of at most nine digits, else 0: nobody's hand-made URL may break a page."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _member(kind: type[_Member], text: str) -> _Member | None:
+def member_of(kind: type[_Member], text: str) -> _Member | None:
+    """Return the member whose value is `text`, else None."""
     return kind(text) if text in set(kind) else None
 
 
@@ -64,12 +66,12 @@ class JudgeAddress:
         given = parse_query(query)
         mapping = {name: given[MAPPING_PREFIX + name] for name in MAPPED_FIELDS if MAPPING_PREFIX + name in given}
         return cls(
-            mode=_member(Mode, given.get("mode", "")) or Mode.SHEET,
+            mode=member_of(Mode, given.get("mode", "")) or Mode.SHEET,
             sheet=given.get("sheet", ""),
             worksheet=given.get("worksheet", ""),
             mapping=mapping,
             panel=given.get("panel", ""),
-            library=_count(given.get("library", "")),
+            library=whole_number(given.get("library", "")),
             aggregator=given.get("aggregator", ""),
         )
 
@@ -83,7 +85,7 @@ class JudgeAddress:
             "library": str(self.library or ""),
             "aggregator": self.aggregator,
         }
-        return _url(language, "", parameters | {MAPPING_PREFIX + name: header for name, header in self.mapping.items()})
+        return make_url(language, "", parameters | {MAPPING_PREFIX + name: header for name, header in self.mapping.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +108,15 @@ class RunAddress:
         given = parse_query(query)
         label = given.get("label", "")
         return cls(
-            run=_count(given.get("run", "")),
+            run=whole_number(given.get("run", "")),
             item=given.get("item", ""),
             dimension=given.get("dimension", ""),
-            outcome=_member(Outcome, given.get("outcome", "")),
-            status=_member(JudgementStatus, given.get("status", "")),
+            outcome=member_of(Outcome, given.get("outcome", "")),
+            status=member_of(JudgementStatus, given.get("status", "")),
             label=label if label.lstrip("-").isdigit() and len(label) < 10 else "",
             search=given.get("search", ""),
-            sort=_member(RowSort, given.get("sort", "")) or RowSort.POSITION,
-            page=max(1, _count(given.get("page", ""))),
+            sort=member_of(RowSort, given.get("sort", "")) or RowSort.POSITION,
+            page=max(1, whole_number(given.get("page", ""))),
         )
 
     @property
@@ -150,4 +152,4 @@ class RunAddress:
         """Return the page's URL in a language; defaults are left out."""
         default = RunAddress()
         parameters = {f.name: str(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != getattr(default, f.name)}
-        return _url(language, "run", parameters)
+        return make_url(language, "run", parameters)

@@ -54,7 +54,11 @@ def outliers(judgements: Sequence[Judgement], dimension: Dimension) -> frozenset
     On an ordinal scale: two or more steps from the nearest other vote, while the others lie within one step of each
     other. On a nominal one: the only vote for its label, against at least two that agree.
     """
-    votes = {j.judge_id: j.label for j in judgements if j.status is JudgementStatus.OK and j.label is not None}
+    return lone_votes({j.judge_id: j.label for j in judgements if j.status is JudgementStatus.OK and j.label is not None}, dimension)
+
+
+def lone_votes(votes: Mapping[str, int], dimension: Dimension) -> frozenset[str]:
+    """Return the names in `votes` whose label stands alone, by the rule of `outliers`."""
     return frozenset(judge for judge in votes if _alone(judge, votes, dimension))
 
 
@@ -71,11 +75,11 @@ def _alone(judge: str, votes: Mapping[str, int], dimension: Dimension) -> bool:
     return nearest >= 2 and max(places) - min(places) <= 1
 
 
-def chips(panel: PanelSpec, judgements: Sequence[Judgement], dimension: Dimension) -> tuple[Chip, ...]:
-    """Return one chip for each judge of the panel, in the panel's order; who has not answered yet is pending."""
+def chips(panel: PanelSpec, judgements: Sequence[Judgement], dimension: Dimension, language: str) -> tuple[Chip, ...]:
+    """Return one chip for each judge of the panel, named in `language`, in the panel's order; who has not answered yet is pending."""
     alone = outliers(judgements, dimension)
     answers = {j.judge_id: j for j in judgements}
-    return tuple(_chip(judge.name, answers.get(judge.id), judge.id in alone) for judge in panel.judges)
+    return tuple(_chip(judge.named(language), answers.get(judge.id), judge.id in alone) for judge in panel.judges)
 
 
 def _chip(name: str, answer: Judgement | None, alone: bool) -> Chip:
@@ -89,11 +93,16 @@ def _chip(name: str, answer: Judgement | None, alone: bool) -> Chip:
 def spread(judgements: Sequence[Judgement], decision: Decision | None, dimension: Dimension) -> Spread | None:
     """Return the spread of a row's votes, None before the first; the mark stands at the expected label."""
     votes = [j.label for j in judgements if j.status is JudgementStatus.OK and j.label is not None]
+    return spread_of(votes, decision.expected if decision else None, dimension)
+
+
+def spread_of(votes: Sequence[int], expected: float | None, dimension: Dimension) -> Spread | None:
+    """Return the spread of labels with the mark at `expected`, None without a label."""
     low, high = min(dimension.labels), max(dimension.labels)
     if not votes or low == high:
         return None
     scale = 100 / (high - low)
-    mark = None if decision is None or decision.expected is None else (decision.expected - low) * scale
+    mark = None if expected is None else (expected - low) * scale
     return Spread((min(votes) - low) * scale, (max(votes) - min(votes)) * scale, mark)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import gradio as gr
 
 from core.settings import Settings
-from core.types import Dimension, Library, PanelSpec, Severity
+from core.types import Dimension, Library, PanelSpec, RowProblem, Severity
 from webapp.pages.address import MAPPED_FIELDS, JudgeAddress, Mode, RunAddress
 from webapp.pages.render import Renderer, count
 from webapp.pages.run_view import LIVE_STATES
@@ -18,7 +18,28 @@ from webapp.workbench import Question, SheetPreview, Workbench
 
 SAMPLE = "sample"
 PREVIEW_ROWS = 8
-PROBLEMS_SHOWN = 200
+# Of each kind of problem so many are listed; a sheet may have a hundred thousand.
+PROBLEMS_SHOWN = 20
+STEPS = ("file", "columns", "check", "start")
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemGroup:
+    """All problems of one kind: how many, and the first of them."""
+
+    code: str
+    severity: Severity
+    count: int
+    first: tuple[RowProblem, ...]
+
+
+def problem_groups(problems: Sequence[RowProblem]) -> list[ProblemGroup]:
+    """Return the problems by kind: errors first, then the most frequent."""
+    kinds: dict[tuple[str, Severity], list[RowProblem]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.code, problem.severity), []).append(problem)
+    groups = [ProblemGroup(code, severity, len(found), tuple(found[:PROBLEMS_SHOWN])) for (code, severity), found in kinds.items()]
+    return sorted(groups, key=lambda group: (group.severity is Severity.WARNING, -group.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +80,7 @@ class Choices:
     tabs: str
     sheet: str
     asking: bool
+    panels: tuple[tuple[str, str], ...]
     panel: str
     libraries: tuple[tuple[str, int], ...]
     library: int | None
@@ -74,7 +96,7 @@ class Choices:
             self.tabs,
             self.sheet,
             gr.Column(visible=self.asking),
-            self.panel,
+            gr.Dropdown(choices=list(self.panels), value=self.panel),
             gr.Dropdown(choices=list(self.libraries), value=self.library),
             self.library_facts,
             self.aggregator,
@@ -167,6 +189,7 @@ class JudgeHandlers:
             tabs=tabs_html(self.render, address),
             sheet="" if asking else self._sheet(address, preview),
             asking=asking,
+            panels=tuple((t.pick(one.names), one.id) for one in self.workbench.panels()),
             panel=panel.id if panel else "",
             libraries=tuple((t("judge.library_choice", name=one.name, size=count(one.size)), one.id) for one in libraries),
             library=library.id if library else None,
@@ -215,7 +238,8 @@ class JudgeHandlers:
             names=names,
             errors=severities.count(Severity.ERROR),
             warnings=severities.count(Severity.WARNING),
-            problems=sorted(problems, key=lambda problem: problem.severity is Severity.WARNING)[:PROBLEMS_SHOWN],
+            groups=problem_groups(problems),
+            steps=_steps(preview) if preview else (),
             rows=preview.rows[:PREVIEW_ROWS] if preview else (),
         )
 
@@ -273,6 +297,12 @@ class JudgeHandlers:
 
     def _missing(self, key: str, **values: object) -> tuple[str, str]:
         return notice_html(self.render, self.render.t(key, **values)), ""
+
+
+def _steps(preview: SheetPreview) -> list[tuple[str, str]]:
+    """Return the walk from the file to the start, with what is done, where one is, and what comes."""
+    here = 1 if preview.fatal else 2 if preview.error_rows or not preview.judgeable_rows else 3
+    return [(name, "done" if place < here else "here" if place == here else "later") for place, name in enumerate(STEPS)]
 
 
 def bind_judge(page: JudgePage, demo: gr.Blocks, workbench: Workbench, render: Renderer, settings: Settings) -> None:

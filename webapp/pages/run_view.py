@@ -10,6 +10,7 @@ from core.queries import JudgeProgress, RowDetail, RowSort, RunPage, RunProgress
 from core.types import Decision, Dimension, DimensionKind, Example, Item, Judgement, JudgementStatus, JudgeSpec, Outcome, Run, RunState
 from webapp.pages.address import FIRST, LAST, RunAddress
 from webapp.pages.figures import Bar, Chip, Spread, bars, chips, outliers, spread
+from webapp.pages.reply import readable_reply
 from webapp.pages.translate import Translator
 
 LIVE_STATES = frozenset({RunState.QUEUED, RunState.RUNNING})
@@ -96,13 +97,16 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class JudgeCard:
-    """One judge's answer in the detail; `judgement` is None while it has not answered."""
+    """One judge's answer in the detail, its words in the page's language; `judgement` is None while it has not answered."""
 
     name: str
     lead: bool
     outlier: bool
     judgement: Judgement | None
     bars: tuple[Bar, ...]
+    error: str
+    rationale: str
+    reply: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class OtherVote:
 class Detail:
     """A row in full."""
 
+    run_id: int
     item: Item
     dimension: Dimension
     dimension_name: str
@@ -162,7 +167,7 @@ def _judge_line(t: Translator, spec: JudgeSpec, answer: JudgeProgress | None, pr
         if number and status is not JudgementStatus.OK
     )
     return JudgeLine(
-        name=spec.name,
+        name=spec.named(t.language),
         lead=spec.id == progress.run.panel.lead,
         done=done,
         percent=100 * done / progress.total if progress.total else 0.0,
@@ -215,7 +220,7 @@ def _row_line(t: Translator, row: RunRow, run: Run, dimension: Dimension, addres
     return RowLine(
         item=row.item,
         dimension=dimension.name(t.language),
-        chips=chips(run.panel, row.judgements, dimension),
+        chips=chips(run.panel, row.judgements, dimension, t.language),
         decision=decision,
         spread=spread(row.judgements, decision, dimension),
         ordinal=dimension.kind is DimensionKind.ORDINAL,
@@ -235,11 +240,10 @@ def detail(t: Translator, found: RowDetail, page: RunPage, dimension: Dimension,
     """Return a row in full; its neighbours are those of the list beside it, else those of the sheet."""
     decision = found.verdict.decision if found.verdict else None
     aggregator = found.verdict.aggregator if found.verdict else found.run.aggregator
-    alone = outliers(found.judgements, dimension)
-    answers = {j.judge_id: j for j in found.judgements}
-    cards = tuple(_card(spec, found.run, answers.get(spec.id), spec.id in alone, dimension) for spec in found.run.panel.judges)
+    cards = judge_cards(t, found.run, found.judgements, dimension)
     back, forth = _neighbours(found, page, address)
     return Detail(
+        run_id=found.run.id,
         item=found.item,
         dimension=dimension,
         dimension_name=dimension.name(t.language),
@@ -248,7 +252,7 @@ def detail(t: Translator, found: RowDetail, page: RunPage, dimension: Dimension,
         decision=decision,
         aggregator=aggregator,
         bars=bars(decision.probabilities, dimension, decision.label) if decision else (),
-        votes=tuple(_vote(t, card.judgement) for card in cards),
+        votes=tuple(vote_word(t, card.judgement) for card in cards),
         others=other_votes(found.judgements, dimension, found.run.panel.lead, aggregator) if decision else (),
         close_href=address.moved(item="").url(t.language),
         previous_href=back.url(t.language) if back else "",
@@ -256,12 +260,23 @@ def detail(t: Translator, found: RowDetail, page: RunPage, dimension: Dimension,
     )
 
 
-def _card(spec: JudgeSpec, run: Run, answer: Judgement | None, alone: bool, dimension: Dimension) -> JudgeCard:
-    drawn = bars(answer.probabilities, dimension, answer.label) if answer else ()
-    return JudgeCard(spec.name, spec.id == run.panel.lead, alone, answer, drawn)
+def judge_cards(t: Translator, run: Run, judgements: Sequence[Judgement], dimension: Dimension) -> tuple[JudgeCard, ...]:
+    """Return a card for each judge of the run's panel, in the panel's order."""
+    alone = outliers(judgements, dimension)
+    answers = {j.judge_id: j for j in judgements}
+    return tuple(_card(t, spec, run, answers.get(spec.id), spec.id in alone, dimension) for spec in run.panel.judges)
 
 
-def _vote(t: Translator, answer: Judgement | None) -> str:
+def _card(t: Translator, spec: JudgeSpec, run: Run, answer: Judgement | None, alone: bool, dimension: Dimension) -> JudgeCard:
+    name, lead = spec.named(t.language), spec.id == run.panel.lead
+    if answer is None:
+        return JudgeCard(name, lead, alone, None, (), "", "", "")
+    drawn = bars(answer.probabilities, dimension, answer.label)
+    return JudgeCard(name, lead, alone, answer, drawn, t.pick(answer.error), t.pick(answer.rationale), readable_reply(t, answer.raw_reply))
+
+
+def vote_word(t: Translator, answer: Judgement | None) -> str:
+    """Return a vote as the line of the verdict writes it: the label, else the status in words, else an ellipsis."""
     if answer is None:
         return "…"
     return str(answer.label) if answer.label is not None else t.member("status", answer.status)

@@ -36,11 +36,26 @@ class PageName(StrEnum):
     JUDGE = "judge"
     RUN = "run"
     RUNS = "runs"
+    COMPARE = "compare"
+    REVIEW = "review"
+    ROW = "row"
+    LIBRARY = "library"
+    AGREEMENT = "agreement"
+    MODELS = "models"
 
     @property
     def path(self) -> str:
         """Return the path under the language."""
         return "" if self is PageName.JUDGE else self.value
+
+    @property
+    def section(self) -> PageName:
+        """Return the page of the navigation that this one belongs to."""
+        return {PageName.RUN: PageName.RUNS, PageName.COMPARE: PageName.RUNS, PageName.ROW: PageName.REVIEW}.get(self, self)
+
+
+# The pages of the header, in its order.
+NAVIGATION = (PageName.JUDGE, PageName.RUNS, PageName.REVIEW, PageName.LIBRARY, PageName.AGREEMENT, PageName.MODELS)
 
 
 class NoticeKind(StrEnum):
@@ -69,9 +84,9 @@ def build_shell(render: Renderer, page: PageName) -> Shell:
 def header_html(render: Renderer, page: PageName) -> str:
     """Return the header of a page."""
     t = render.t
-    links = [(link.value, link.path) for link in (PageName.JUDGE, PageName.RUNS)]
+    links = [(link.value, link.path) for link in NAVIGATION]
     title = f"{t(f'shell.page_{page}')} · {t('shell.title')}"
-    return render("shell.html", page=page.value, path=page.path, pages=links, title=title)
+    return render("shell.html", page=page.value, section=page.section.value, path=page.path, pages=links, title=title)
 
 
 def html(elem_id: str, value: str = "") -> gr.HTML:

@@ -11,6 +11,7 @@ import yaml
 
 from core.errors import PingpanError, SettingsError
 from core.settings import ASSETS
+from core.types import LocalText, said
 
 TRANSLATIONS_DIR = ASSETS / "translations"
 
@@ -48,9 +49,9 @@ class Translator:
         """Return the text of `family.member`, else the bare member: codes may be newer than the translations."""
         return self.table.get(f"{family}.{member}", str(member))
 
-    def pick(self, texts: Mapping[str, str]) -> str:
-        """Return the text in this language from a mapping by language, else in any."""
-        return texts.get(self.language) or next(iter(texts.values()), "")
+    def pick(self, texts: LocalText) -> str:
+        """Return the text in this language, else in any."""
+        return said(texts, self.language)
 
     def error(self, error: PingpanError) -> str:
         """Return what a user should read of an error."""

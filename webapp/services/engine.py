@@ -64,7 +64,7 @@ class Engine:
                 on_progress=on_progress,
             )
         except KeyboardInterrupt:
-            self._store.end_work(run_id, worker, RunState.STOPPED, "")
+            self._store.end_work(run_id, worker, RunState.STOPPED)
             raise
 
     def reindex(self, library_id: int) -> None:

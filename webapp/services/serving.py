@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,8 @@ class ServerPlan:
     log: Path
     model: ServedModel
     served_name: str
+    memory_gib: float | None = None
+    devices: str = ""
 
 
 def judge_of(panel: PanelSpec, judge_id: str) -> JudgeSpec:
@@ -70,7 +73,33 @@ def plan_server(settings: Settings, panel: PanelSpec, judge_id: str, port: int |
         options.api_key(spec.id)
         _check_python(options.engine, python)
     log = settings.home / "logs" / f"server-{panel.id}-{spec.id}.log"
-    return ServerPlan(spec.id, launch, log, model, options.model)
+    return ServerPlan(spec.id, launch, log, model, options.model, options.memory_gib, serve.devices)
+
+
+def memory_warning(plan: ServerPlan) -> str:
+    """Return what to know when the plan's cards have less free memory than its panel states; "" otherwise or without a card."""
+    free = free_gib(plan.devices)
+    if plan.memory_gib is None or free is None or free >= plan.memory_gib:
+        return ""
+    return (
+        f"The panel states {plan.memory_gib:g} GiB for {plan.judge_id}, but its cards have {free:.1f} GiB free. If the server ends while it "
+        "loads, close what else uses the card, choose another with `devices`, or a quantized model."
+    )
+
+
+def free_gib(devices: str) -> float | None:
+    """Return the free memory of the named CUDA devices together (of all, without names), None where nvidia-smi knows none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [tool, "--query-gpu=index,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+        free = {index.strip(): float(mib) / 1024 for index, mib in (line.split(",") for line in answer.splitlines() if line.strip())}
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    wanted = devices.split(",") if devices else list(free)
+    return sum(free.get(index, 0.0) for index in wanted) if free else None
 
 
 class ModelServer:
@@ -180,7 +209,8 @@ def _serve_options(panel: PanelSpec, spec: JudgeSpec) -> tuple[ServerOptions, Se
             return options, options.serve
     served = ", ".join(judge.id for judge in panel.judges if judge.family == "server" and "serve" in judge.options) or "none"
     raise JudgeError(
-        f"Pingpan starts no server for the judge {spec.id} of {panel.id}: its line in the panel file needs `family: server` and the option `serve` "
+        f"Pingpan starts no server for the judge {spec.id} of {panel.id}: its line in the panel file needs `family: server` and the "
+        "option `serve` "
         f"(docs/PANELS.md; an example: assets/panels/servers.yaml). Judges of this panel that have it: {served}.",
         zh=f"评委组 {panel.id} 的评委 {spec.id} 没有由评判台启动的服务：面板文件中需要 family: server 与选项 serve"
         f"（见 docs/PANELS.md，示例：assets/panels/servers.yaml）。本组中已写的：{served}。",
@@ -208,7 +238,8 @@ def _check_python(engine: Engine, python: Path) -> None:
         return
     name, setting = ("vllm", "PINGPAN_VLLM_PYTHON") if engine is Engine.VLLM else ("lmdeploy", "PINGPAN_LMDEPLOY_PYTHON")
     raise JudgeError(
-        f"{python} is not there, so {name} is not installed. Install it: ./run.sh setup {name}; or name the interpreter that has it: {setting}=/path/to/python",
+        f"{python} is not there, so {name} is not installed. Install it: ./run.sh setup {name}; or name the interpreter that has it: "
+        f"{setting}=/path/to/python",
         zh=f"{python} 不存在，{name} 尚未安装。请运行 ./run.sh setup {name}，或用 {setting} 指定装有它的解释器。",
     )
 

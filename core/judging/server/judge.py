@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from core.judging.server.wire import Reply, ask_text, read_reply
 from core.judging.serving.options import Engine
 from core.judging.weights import models_folder
 from core.ports import JudgeContext
-from core.types import Dimension, Judgement, JudgementStatus, JudgeRequest, JudgeSpec
+from core.types import Dimension, Judgement, JudgementStatus, JudgeRequest, JudgeSpec, LocalText
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ AHEAD = 3
 # GLM begins its answers with a line end; no model was seen to begin with more than one blank token.
 MOST_TOKENS = 3
 WORDS = 32
+_NO_PROMPT: LocalText = {"zh": "这一行没有附上提示词。", "en": "The request carries no prompt."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class ServerJudge:
         self._client = client
         self._carrier = carrier
         self._tokens = tokens
-        self._spellings: dict[str, dict[int, str] | str] = {}
+        self._spellings: dict[str, dict[int, str] | JudgeError] = {}
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix=f"ask-{judge_id}")
 
     def judge(self, requests: Sequence[JudgeRequest]) -> Iterator[Judgement]:
@@ -76,31 +78,32 @@ class ServerJudge:
                 future.cancel()
 
     def close(self) -> None:
-        """Close the connections; requests in flight are given up."""
+        """Close the connections; requests in flight are given up, not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, requests: Sequence[JudgeRequest]) -> Iterator[Future[Judgement]]:
         prepared = iter(self._carrier.prepare([request.prompt for request in requests if request.prompt is not None]))
         for request in requests:
             if request.prompt is None:
                 done: Future[Judgement] = Future()
-                done.set_result(self._without(request, JudgementStatus.FAILED, "the request carries no prompt"))
+                done.set_result(self._without(request, JudgementStatus.FAILED, _NO_PROMPT))
                 yield done
             else:
                 yield self._pool.submit(self._answer, _Row(request, next(prepared)))
 
     def _answer(self, row: _Row) -> Judgement:
         spellings = self._spelled(row.request.dimension)
-        if isinstance(spellings, str):
-            return self._without(row.request, JudgementStatus.ABSTAINED, spellings, row.prepared)
+        if isinstance(spellings, JudgeError):
+            return self._without(row.request, JudgementStatus.ABSTAINED, spellings.messages, row.prepared)
         started = time.perf_counter()
         try:
             reply, place = self._ask(row)
         except RequestFailed as failed:
             return self._failed(row, failed)
         except ValidationError as error:
-            reason = f"the server's answer cannot be read: {error.errors()[0]['msg']}"
+            fault = error.errors()[0]["msg"]
+            reason = {"zh": f"无法读取服务的回答：{fault}", "en": f"The server's answer cannot be read: {fault}"}
             return self._without(row.request, JudgementStatus.FAILED, reason, row.prepared)
         latency = 1000 * (time.perf_counter() - started)
         scores = None
@@ -124,14 +127,14 @@ class ServerJudge:
                 return reply, 0 if fixed else place
             self._tokens = max(self._tokens, tokens + 1)
 
-    def _spelled(self, dimension: Dimension) -> dict[int, str] | str:
+    def _spelled(self, dimension: Dimension) -> dict[int, str] | JudgeError:
         """Return the labels' tokens, or why this dimension cannot be judged."""
         if dimension.id not in self._spellings:
             try:
                 self._spellings[dimension.id] = self._carrier.spellings(dimension)
             except JudgeError as error:
                 log.warning("Judge %s abstains from dimension %s: %s", self.id, dimension.id, error)
-                self._spellings[dimension.id] = str(error)
+                self._spellings[dimension.id] = error
         return self._spellings[dimension.id]
 
     def _failed(self, row: _Row, failed: RequestFailed) -> Judgement:
@@ -139,7 +142,10 @@ class ServerJudge:
         if failed.failure is Failure.REFUSED:
             return self._without(row.request, JudgementStatus.FAILED, _refused(failed), row.prepared)
         if failed.failure in {Failure.SERVER, Failure.TIMEOUT, Failure.BROKEN} and self._answers_others():
-            reason = f"the server answers other rows, but not this one: {failed}"
+            reason = {
+                "zh": f"服务能回答别的行，但不回答这一行：{failed}",
+                "en": f"The server answers other rows, but not this one: {failed}",
+            }
             return self._without(row.request, JudgementStatus.FAILED, reason, row.prepared)
         raise unavailable(self.id, self._options, failed) from failed
 
@@ -158,15 +164,15 @@ class ServerJudge:
         status = JudgementStatus.REFUSED if refused else JudgementStatus.OFF_MENU
         likeliest = max(reply.positions[-1].tokens.items(), key=lambda pair: pair[1])[0] if reply.positions else ""
         raw = json.dumps({"text": said, "token": likeliest}, ensure_ascii=False)
-        zh = "模型拒绝作答。" if refused else "模型的回答不在评分标签之内。"
+        why = _REFUSED if refused else _NO_LABEL
         if not reply.positions and not reply.refusal:
-            zh = "服务没有返回词元概率（lmdeploy 需以 --logprobs-mode raw_logprobs 启动）。"
+            why = _NO_LOGPROBS
         return Judgement(
             self.id,
             row.request.item.id,
             status,
             raw_reply=raw,
-            rationale=zh,
+            rationale=why,
             prompt_sha256=row.prepared.sha256,
             latency_ms=latency_ms,
             tokens=reply.prompt_tokens,
@@ -195,28 +201,43 @@ class ServerJudge:
             tokens=tokens or len(row.prepared.ids),
         )
 
-    def _without(self, request: JudgeRequest, status: JudgementStatus, reason: str, prepared: Prepared | None = None) -> Judgement:
+    def _without(self, request: JudgeRequest, status: JudgementStatus, reason: LocalText, prepared: Prepared | None = None) -> Judgement:
         return Judgement(self.id, request.item.id, status, prompt_sha256=prepared.sha256 if prepared else "", error=reason)
 
 
-def _rationale(scores: LabelScores, broken: int) -> str:
-    """Return what a reader should know of how the probabilities came about; "" when there is nothing to say."""
-    said = []
+_REFUSED: LocalText = {"zh": "模型拒绝作答。", "en": "The model refuses to answer."}
+_NO_LABEL: LocalText = {"zh": "模型的回答不在评分标签之内。", "en": "The model's answer is none of the labels."}
+_NO_LOGPROBS: LocalText = {
+    "zh": "服务没有返回词元概率（lmdeploy 需以 --logprobs-mode raw_logprobs 启动）。",
+    "en": "The server gave no log-probabilities (start lmdeploy with --logprobs-mode raw_logprobs).",
+}
+
+
+def _rationale(scores: LabelScores, broken: int) -> LocalText:
+    """Return what a reader should know of how the probabilities came about; empty when there is nothing to say."""
+    zh, en = [], []
     if scores.floored:
-        labels = "、".join(str(label) for label in scores.floored)
-        said.append(f"标签 {labels} 不在服务返回的词元之中，按下限计。")
+        labels = [str(label) for label in scores.floored]
+        zh.append(f"标签 {'、'.join(labels)} 不在服务返回的词元之中，按下限计。")
+        en.append(f"Labels {', '.join(labels)}: not among the tokens that the server gave, so at the floor.")
     if scores.mass < 0.5:
-        said.append(f"评分标签合计只占模型概率的 {scores.mass:.1%}。")
+        zh.append(f"评分标签合计只占模型概率的 {scores.mass:.1%}。")
+        en.append(f"All labels together have {scores.mass:.1%} of the model's probability.")
     if broken:
-        said.append(f"文本中 {broken} 处形似控制标记的文字已用零宽空格拆开。")
-    return "".join(said)
+        zh.append(f"文本中 {broken} 处形似控制标记的文字已用零宽空格拆开。")
+        en.append(f"Places of the text that look like control tokens, broken by a zero-width space: {broken}.")
+    return {"zh": "".join(zh), "en": " ".join(en)} if zh else {}
 
 
-def _refused(failed: RequestFailed) -> str:
-    hint = ""
+def _refused(failed: RequestFailed) -> LocalText:
+    zh = en = ""
     if any(word in failed.said.lower() for word in ("context", "length", "too long", "max_model_len", "tokens")):
-        hint = " (start the server with a longer context: `session_length` under `serve`, --session-len, --max-model-len)"
-    return f"the server refuses this row: HTTP {failed.status}: {failed.said}{hint}"
+        zh = "（请以更长的上下文启动服务：serve 下的 session_length、--session-len、--max-model-len）"
+        en = " (start the server with a longer context: `session_length` under `serve`, --session-len, --max-model-len)"
+    return {
+        "zh": f"服务不接受这一行：HTTP {failed.status}：{failed.said}{zh}",
+        "en": f"The server refuses this row: HTTP {failed.status}: {failed.said}{en}",
+    }
 
 
 def make_server_judge(spec: JudgeSpec, context: JudgeContext) -> ServerJudge:
@@ -228,9 +249,8 @@ def make_server_judge(spec: JudgeSpec, context: JudgeContext) -> ServerJudge:
     options = read_options(spec.id, spec.options)
     carrier = make_carrier(spec.id, options, models_folder(context.cache_dir))
     client = ServerClient(options, options.api_key(spec.id))
-    try:
+    with ExitStack() as stack:
+        stack.callback(client.close)
         tokens = check_servers(spec.id, options, client, carrier)
-    except BaseException:
-        client.close()
-        raise
+        stack.pop_all()
     return ServerJudge(spec.id, options, client, carrier, tokens)

@@ -79,9 +79,11 @@ class MessageCarrier:
         long = [label for label in dimension.labels if len(str(label)) != 1]
         if long:
             raise JudgeError(
-                f"Dimension {dimension.id!r}: the labels {long} have several characters; whether they are one token each cannot be seen from "
+                f"Dimension {dimension.id!r}: the labels {long} have several characters; whether they are one token each cannot be seen "
+                "from "
                 "here. Name the model's `tokenizer` in the panel file, or use labels that are single digits.",
-                zh=f"维度 {dimension.id!r}：标签 {long} 不止一个字符，无法确定各为一个词元；请在面板文件中写明 tokenizer，或改用一位数字标签。",
+                zh=f"维度 {dimension.id!r}：标签 {long} 不止一个字符，无法确定各为一个词元；请在面板文件中写明 tokenizer，"
+                "或改用一位数字标签。",
             )
         return {label: str(label) for label in dimension.labels}
 

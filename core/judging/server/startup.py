@@ -71,7 +71,8 @@ def unavailable(judge_id: str, options: ServerOptions, failed: RequestFailed) ->
             f"不接受密钥（HTTP {failed.status}：{failed.said}）。请检查环境变量 {options.api_key_env or 'api_key_env'}。",
         ),
         Failure.MISSING: (
-            f"does not know {failed.url} or the model {options.model!r} (HTTP {failed.status}: {failed.said}). Correct `model` or `base_url`.",
+            f"does not know {failed.url} or the model {options.model!r} (HTTP {failed.status}: {failed.said}). Correct `model` or "
+            "`base_url`.",
             f"不认识 {failed.url} 或模型 {options.model!r}（HTTP {failed.status}：{failed.said}）。请修改 model 或 base_url。",
         ),
     }
@@ -83,9 +84,11 @@ def _check_model(judge_id: str, options: ServerOptions, url: str, names: Sequenc
     if options.model not in names:
         there = ", ".join(names) or "none"
         raise JudgeError(
-            f"Judge {judge_id!r}: the server at {url} serves no model {options.model!r}; it serves: {there}. Write one of these as `model` in the "
+            f"Judge {judge_id!r}: the server at {url} serves no model {options.model!r}; it serves: {there}. Write one of these as "
+            "`model` in the "
             "panel file, or start the server with the right --model-name (lmdeploy), --served-model-name (vLLM) or adapter.",
-            zh=f"评委 {judge_id!r}：服务 {url} 没有模型 {options.model!r}，现有：{there}。请修改面板文件中的 model，或以正确的模型名启动服务。",
+            zh=f"评委 {judge_id!r}：服务 {url} 没有模型 {options.model!r}，现有：{there}。请修改面板文件中的 model，"
+            "或以正确的模型名启动服务。",
         )
 
 

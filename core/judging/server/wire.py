@@ -1,6 +1,6 @@
 """What goes over the wire: one request for one row, and the reply, in each engine's own form.
 
-Read in lmdeploy 0.18.0 and vLLM 0.32.0 (docs/ENGINES.md says where). What differs:
+Read in lmdeploy 0.18.0 and vLLM 0.32.0 (docs/SERVERS.md says where). What differs:
 
 - lmdeploy's PyTorch engine gives log-probabilities over the whole vocabulary when it was started with
   `--logprobs-mode raw_logprobs`, whatever the sampling. Asked for 20 it gives 20 tokens, but the sampled one stands in

@@ -107,11 +107,15 @@ def packed_attention(
     pack: Pack | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Compute attention for transformers: query (1, heads, tokens, width) in, (1, tokens, heads, width) out."""
-    if pack is None:
-        raise ValueError("packed attention needs the layout of the pack")
+    """Compute attention for transformers: query (1, heads, tokens, width) in, (1, tokens, heads, width) out.
+
+    Without a pack (generation) the queries are the last of one row whose keys came so far.
+    """
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-    out = attend(module, query, key, value, pack, scaling, sliding_window, softcap)
+    if pack is None:
+        out = _attend_row(query, key, value, scaling or query.shape[-1] ** -0.5, sliding_window or 0, softcap or 0.0)
+    else:
+        out = attend(module, query, key, value, pack, scaling, sliding_window, softcap)
     return out.unsqueeze(0), None
 
 

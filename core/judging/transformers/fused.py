@@ -72,7 +72,7 @@ def _attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Compute a layer's attention over a pack (batch of one) without transposing; rotary embedding in place.
 
-    Without a pack (generation) the class's own forward answers.
+    Without a pack (generation) the class's own forward answers, through attention.packed_attention.
     """
     from core.judging.transformers.kernels import rotate_in_place
 

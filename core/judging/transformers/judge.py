@@ -10,17 +10,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from core.errors import JudgeError
+from core.errors import JudgeError, JudgeUnavailable
 from core.judging.transformers.chat import PromptEncoder
 from core.judging.transformers.options import TransformersOptions, read_options
 from core.judging.transformers.packing import Ids
+from core.judging.transformers.rationale import Narrator, question
 from core.judging.transformers.scoring import RowScore, Scorer
 from core.ports import JudgeContext
-from core.types import Dimension, Judgement, JudgementStatus, JudgeRequest, JudgeSpec
+from core.types import Dimension, Judgement, JudgementStatus, JudgeRequest, JudgeSpec, LocalText, said
 
 log = logging.getLogger(__name__)
 
 WINDOW = 512
+_NO_PROMPT: LocalText = {"zh": "这一行没有附上提示词。", "en": "The request carries no prompt."}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,20 @@ class TransformersJudge:
 
     reads_prompts = True
 
-    def __init__(self, judge_id: str, scorer: Scorer, encoder: PromptEncoder, dimensions: Sequence[Dimension], max_length: int) -> None:
+    def __init__(
+        self, judge_id: str, scorer: Scorer, narrator: Narrator, encoder: PromptEncoder, dimensions: Sequence[Dimension], max_length: int
+    ) -> None:
         self.id = judge_id
+        self._narrator: Narrator | None = narrator
         self._scorer: Scorer | None = scorer
         self._encoder = encoder
         self._max_length = max_length
         self._label_ids: dict[str, list[int]] = {}
-        self._unfit: dict[str, str] = {}
+        self._unfit: dict[str, LocalText] = {}
         for dimension in dimensions:
             self._learn_labels(dimension)
         if self._unfit and not self._label_ids:
-            raise JudgeError(f"Judge {judge_id!r} cannot judge any dimension. " + " ".join(self._unfit.values()))
+            raise JudgeError(f"Judge {judge_id!r} cannot judge any dimension. " + " ".join(said(why, "en") for why in self._unfit.values()))
 
     def judge(self, requests: Sequence[JudgeRequest]) -> Iterator[Judgement]:
         """Yield one judgement per request, in order; while one window is on the device, the next is tokenized."""
@@ -63,13 +68,26 @@ class TransformersJudge:
                     coming = pool.submit(self._prepare, windows[number + 1])
                 yield from self._answer(prepared)
 
+    def explain(self, request: JudgeRequest, label: int) -> Iterator[str]:
+        """Yield, piece by piece, the model's own words on why `label` fits; they never change a score.
+
+        Raises JudgeUnavailable when the device fails meanwhile.
+        """
+        if self._narrator is None or request.prompt is None:
+            raise JudgeError(f"Judge {self.id!r} cannot explain: it is closed, or the row has no prompt.")
+        (ids,) = self._encoder.encode([question(request.prompt, label)])
+        try:
+            yield from self._narrator.stream(ids)
+        except RuntimeError as error:
+            raise JudgeUnavailable(f"Judge {self.id!r} could not finish its rationale: {error}") from error
+
     def close(self) -> None:
         """Free the model's memory."""
         if self._scorer is not None:
             from core.judging.transformers.scoring import free_cached_memory
 
             self._scorer.close()
-            self._scorer = None
+            self._scorer = self._narrator = None
             free_cached_memory()
 
     def _learn_labels(self, dimension: Dimension) -> None:
@@ -77,14 +95,14 @@ class TransformersJudge:
             self._label_ids[dimension.id] = self._encoder.label_ids(dimension)
         except JudgeError as error:
             log.warning("Judge %s abstains from dimension %s: %s", self.id, dimension.id, error)
-            self._unfit[dimension.id] = str(error)
+            self._unfit[dimension.id] = error.messages
 
     def _prepare(self, requests: Sequence[JudgeRequest]) -> list[_Prepared]:
         encoded = iter(self._encoder.encode([request.prompt for request in requests if request.prompt is not None]))
         prepared: list[_Prepared] = []
         for request in requests:
             if request.prompt is None:
-                answer = self._without_answer(request, JudgementStatus.FAILED, "the request carries no prompt")
+                answer = self._without_answer(request, JudgementStatus.FAILED, _NO_PROMPT)
                 prepared.append(_Prepared(request, answer=answer))
             else:
                 prepared.append(self._checked(request, tuple(next(encoded))))
@@ -98,12 +116,14 @@ class TransformersJudge:
             answer = self._without_answer(request, JudgementStatus.ABSTAINED, self._unfit[dimension.id], len(ids))
             return _Prepared(request, answer=answer)
         if len(ids) > self._max_length:
-            reason = f"the prompt has {len(ids)} tokens, the limit of this judge is {self._max_length} (max_length in the panel file)"
+            reason = {
+                "zh": f"提示词有 {len(ids)} 个词元，本评委的上限是 {self._max_length}（评委组文件中的 max_length）。",
+                "en": f"The prompt has {len(ids)} tokens, the limit of this judge is {self._max_length} (max_length in the panel file).",
+            }
             return _Prepared(request, answer=self._without_answer(request, JudgementStatus.FAILED, reason, len(ids)))
         return _Prepared(request, ids)
 
     def _answer(self, prepared: Sequence[_Prepared]) -> Iterator[Judgement]:
-        assert self._scorer is not None
         started = time.perf_counter()
         by_dimension: dict[str, list[int]] = {}
         for place, row in enumerate(prepared):
@@ -111,11 +131,23 @@ class TransformersJudge:
                 by_dimension.setdefault(row.request.dimension.id, []).append(place)
         scores: dict[int, RowScore] = {}
         for dimension_id, places in by_dimension.items():
-            results = self._scorer.score([prepared[place].ids for place in places], self._label_ids[dimension_id])
+            results = self._score([prepared[place].ids for place in places], self._label_ids[dimension_id])
             scores.update(zip(places, results, strict=True))
         latency = 1000 * (time.perf_counter() - started) / max(1, len(scores))
         for place, row in enumerate(prepared):
             yield row.answer or self._judgement(row, scores[place], latency)
+
+    def _score(self, rows: Sequence[Ids], label_ids: Sequence[int]) -> list[RowScore]:
+        import torch
+
+        assert self._scorer is not None
+        try:
+            return self._scorer.score(rows, label_ids)
+        except torch.AcceleratorError as error:
+            raise JudgeUnavailable(
+                f"Judge {self.id!r}: the device failed ({error}). Restart Pingpan; the run goes on where it was.",
+                zh=f"评委 {self.id!r}：设备出错（{error}）。请重启 Pingpan，任务会从中断处继续。",
+            ) from error
 
     def _judgement(self, row: _Prepared, score: RowScore, latency_ms: float) -> Judgement:
         request = row.request
@@ -124,7 +156,7 @@ class TransformersJudge:
         highest = max(score.log_probabilities)
         weights = [math.exp(value - highest) for value in score.log_probabilities]
         if not all(math.isfinite(weight) for weight in weights):
-            reason = "the model's output is not a number; use another dtype"
+            reason = {"zh": "模型的输出不是数字；请换用别的 dtype。", "en": "The model's output is not a number; use another dtype."}
             return self._without_answer(request, JudgementStatus.FAILED, reason, len(row.ids))
         total = sum(weights)
         probabilities = {label: weight / total for label, weight in zip(request.dimension.labels, weights, strict=True)}
@@ -140,7 +172,7 @@ class TransformersJudge:
             tokens=len(row.ids),
         )
 
-    def _without_answer(self, request: JudgeRequest, status: JudgementStatus, reason: str, tokens: int = 0) -> Judgement:
+    def _without_answer(self, request: JudgeRequest, status: JudgementStatus, reason: LocalText, tokens: int = 0) -> Judgement:
         sha256 = request.prompt.sha256 if request.prompt else ""
         return Judgement(self.id, request.item.id, status, prompt_sha256=sha256, tokens=tokens, error=reason)
 
@@ -165,4 +197,5 @@ def make_transformers_judge(spec: JudgeSpec, context: JudgeContext) -> Transform
     encoder = PromptEncoder(loaded.tokenizer, loaded.model.config.model_type)
     pad_id = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else 0
     scorer = make_scorer(loaded.model, options.token_budget, options.share_prefix, pad_id)
-    return TransformersJudge(spec.id, scorer, encoder, list(context.dimensions.values()), loaded.max_length)
+    narrator = Narrator(loaded.model, loaded.tokenizer)
+    return TransformersJudge(spec.id, scorer, narrator, encoder, list(context.dimensions.values()), loaded.max_length)

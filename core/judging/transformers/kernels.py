@@ -11,12 +11,16 @@ windowed. Products accumulate in float32. -1e30 stands for minus infinity, witho
 
 from __future__ import annotations
 
+import logging
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 from core.judging.transformers.attention import QUERY_BLOCK, Pack, loop_kernel
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 try:
     import triton
@@ -31,8 +35,17 @@ except ImportError:  # No CUDA build of PyTorch here: this module can be importe
 
 
 def available() -> bool:
-    """Return whether Triton is installed."""
-    return "triton" in globals()
+    """Return whether Triton is installed and can build kernels here (it needs a C compiler at the first use)."""
+    if "triton" not in globals():
+        return False
+    import torch
+
+    try:
+        one = torch.ones(1, 16, device="cuda", dtype=torch.bfloat16)
+        return bool((rms_norm(one, one[0], 0.0, False) == 1).all())
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        log.warning("Triton cannot build kernels here (%s); rows are computed one by one. Installing gcc usually mends it.", error)
+        return False
 
 
 @jit

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from core.judging.transformers.attention import PACKED_ATTENTION, AttentionKernel, Prefix, build_pack, choose_kernel, register
 from core.judging.transformers.packing import Ids, PrefixGroup, group_by_prefix, plan_packs, split_pack
+from core.types import LocalText
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ class RowScore:
     """The model's log-probability of each label among its whole vocabulary; empty, with the reason, where there was no memory."""
 
     log_probabilities: tuple[float, ...]
-    error: str = ""
+    error: LocalText = field(default_factory=dict)
 
 
 class Scorer(Protocol):
@@ -81,7 +82,11 @@ def _collect(count: int, done: Sequence[tuple[Sequence[int], Tensor]], lost: Seq
         for index, values in zip(pack, result.tolist(), strict=True):
             scores[index] = RowScore(tuple(values))
     for index in lost:
-        scores[index] = RowScore((), f"the device has no memory for this row of {lengths[index]} tokens, even alone")
+        reason = {
+            "zh": f"这一行有 {lengths[index]} 个词元，即使单独计算，设备内存也不够。",
+            "en": f"The device has no memory for this row of {lengths[index]} tokens, even alone.",
+        }
+        scores[index] = RowScore((), reason)
     return [score for score in scores if score is not None]
 
 

@@ -1,4 +1,4 @@
-"""Where a model's files are, what they hold, and whether they fit onto the device."""
+"""Whether a model's files can be loaded here, what they hold, and whether they fit onto the device."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ from typing import Any
 
 from core.errors import JudgeError
 from core.judging.transformers.options import Quantization, TransformersOptions
+from core.judging.weights import models_folder, resolve_model
 
 GIB = 1 << 30
 # Bytes a weight of a linear layer takes, its scales included; fp8 weights are made on the device from 16-bit ones, layer by layer.
 QUANTIZED_BYTES = {Quantization.INT8: 1.05, Quantization.INT4: 0.57}
-
-
-def models_folder(cache_dir: Path) -> Path:
-    """Return the folder that fetched and converted models are kept in, as <owner>/<name> below it."""
-    return cache_dir / "models"
 
 
 def find_weights(judge_id: str, options: TransformersOptions, cache_dir: Path) -> Path:
@@ -27,50 +23,15 @@ def find_weights(judge_id: str, options: TransformersOptions, cache_dir: Path) -
     Raises JudgeError with the command to type when the files are not on this machine, are in a format that is not
     allowed, or must be converted first. Nothing is downloaded here.
     """
-    folder = _find_folder(judge_id, options, cache_dir)
-    if not (folder / "config.json").is_file():
-        raise JudgeError(
-            f"Judge {judge_id!r}: {folder} holds no config.json, so it is no model folder. Correct `model` in the panel file.",
-            zh=f"评委 {judge_id!r}：{folder} 中没有 config.json，不是模型文件夹，请修改面板文件中的 model。",
-        )
+    kept = models_folder(cache_dir)
+    folder = resolve_model(judge_id, options.model, kept, revision=options.revision, allow_pickle=options.allow_pickle)
     if read_config(folder).get("model_type") == "internlm2":
-        target = models_folder(cache_dir) / options.model.strip("/")
-        command = f"\n  python -m core.judging.transformers.convert '{folder}' '{target}'"
+        command = f"\n  python -m core.judging.transformers.convert '{folder}' '{kept / options.model.strip('/')}'"
         raise JudgeError(
             f"Judge {judge_id!r}: {folder} is an InternLM2 checkpoint, whose own code transformers 5 cannot run. Convert it once:{command}",
             zh=f"评委 {judge_id!r}：{folder} 是 InternLM2 检查点，需先转换一次：{command}",
         )
-    if not any(folder.glob("*.safetensors")) and not options.allow_pickle:
-        raise JudgeError(
-            f"Judge {judge_id!r}: {folder} has no *.safetensors weights. Other formats can run code when they are opened; if you trust the "
-            "file, set `allow_pickle: true` in the panel file.",
-            zh=f"评委 {judge_id!r}：{folder} 中没有 safetensors 权重。其他格式可能执行代码；若信任该文件，请设置 allow_pickle: true。",
-        )
     return folder
-
-
-def _find_folder(judge_id: str, options: TransformersOptions, cache_dir: Path) -> Path:
-    direct = Path(options.model).expanduser()
-    kept = models_folder(cache_dir) / options.model.strip("/")
-    for folder in (kept, direct):
-        if folder.is_dir():
-            return folder
-    if direct.is_absolute() or options.model.startswith((".", "~")) or options.model.count("/") != 1:
-        raise JudgeError(
-            f"Judge {judge_id!r}: there is no folder {direct}. Correct `model` in the panel file: a folder, or a hub id (owner/name).",
-            zh=f"评委 {judge_id!r}：找不到文件夹 {direct}，请修改面板文件中的 model（文件夹或模型库编号）。",
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(options.model, revision=options.revision, local_files_only=True))
-    except LocalEntryNotFoundError as error:
-        raise JudgeError(
-            f"Judge {judge_id!r}: the weights of {options.model} are not on this machine. Fetch those of the whole panel:\n"
-            "  ./run.sh models fetch PANEL\nor name a folder as `model` in the panel file.",
-            zh=f"评委 {judge_id!r}：本机没有 {options.model} 的权重。请运行：\n  ./run.sh models fetch 面板名\n或改写为本地文件夹。",
-        ) from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

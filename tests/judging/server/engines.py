@@ -1,6 +1,6 @@
 """A model server on loopback that answers as lmdeploy's two engines, vLLM or a plain OpenAI service do, faults included.
 
-The wire behaviour is that of lmdeploy 0.18.0 and vLLM 0.32.0 as their sources say (docs/ENGINES.md). The model behind
+The wire behaviour is that of lmdeploy 0.18.0 and vLLM 0.32.0 as their sources say (docs/SERVERS.md). The model behind
 it counts the character 错 in the last user turn: none is a 5, four or more a 1. Like a real server it renders the turns
 into one string and splits that string at control tokens again, so a text can end its turn; and it does what the last
 system turn says.
@@ -8,6 +8,7 @@ system turn says.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
@@ -16,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -114,7 +115,7 @@ class _Http(ThreadingHTTPServer):
     def server_close(self) -> None:
         super().server_close()
         for connection in self.open:
-            with suppress(OSError):
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -125,6 +126,7 @@ class Handler(BaseHTTPRequestHandler):
     fake: FakeServer
     protocol_version = "HTTP/1.1"
     timeout = 5  # uvicorn's keep-alive in lmdeploy
+    disable_nagle_algorithm = True
 
     def log_message(self, *_: Any) -> None:
         pass

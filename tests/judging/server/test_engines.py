@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.errors import JudgeError, PanelError
-from core.types import JudgementStatus
+from core.types import JudgementStatus, said
 from tests.judging.server.conftest import WIDE, Maker, request, requests_of
 from tests.judging.server.engines import serving
 
@@ -35,7 +35,7 @@ def test_every_engine_gives_the_models_distribution_in_order(engine: str, judge_
         assert sum(answer.probabilities.values()) == pytest.approx(1)
         assert answer.tokens > 0
         assert answer.latency_ms > 0
-        assert answer.rationale == ""
+        assert answer.rationale == {}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -116,14 +116,15 @@ def test_labels_that_the_server_does_not_name_get_a_floor_and_a_flag(judge_of: M
     raw = json.loads(answer.raw_reply)
     assert raw["floored"] == [1, 2, 3]
     assert raw["logprobs"]["1"] < math.log(least)
-    assert "标签 1、2、3 不在服务返回的词元之中" in answer.rationale
+    assert "标签 1、2、3 不在服务返回的词元之中" in said(answer.rationale, "zh")
 
 
 def test_a_scale_with_little_of_the_probability_is_told(judge_of: Maker) -> None:
     with serving("vllm", weights=lambda text: {"好": 0.9, "5": 0.06, "4": 0.04}) as server:
         (answer,) = judge_of(server).judge([request("文")])
     assert answer.probabilities[5] == pytest.approx(0.6, abs=0.03)
-    assert "只占模型概率的 10.0%" in answer.rationale
+    assert "只占模型概率的 10.0%" in said(answer.rationale, "zh")
+    assert "have 10.0%" in said(answer.rationale, "en")
 
 
 def test_no_label_among_the_tokens_is_off_the_menu_with_what_the_model_says(judge_of: Maker) -> None:
@@ -168,7 +169,7 @@ def test_labels_of_several_characters_make_the_judge_abstain_with_the_reason(jud
     with serving("vllm") as server:
         (answer,) = judge_of(server).judge([request("文", dimension=WIDE)])
     assert answer.status is JudgementStatus.ABSTAINED
-    assert "tokenizer" in answer.error
+    assert "tokenizer" in said(answer.error, "zh")
 
 
 def test_a_request_without_a_prompt_fails_alone(judge_of: Maker) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from core.judging.server.neutral import BREAK, CONTROL, neutralise, sendable
-from core.types import RenderedPrompt
+from core.types import RenderedPrompt, said
 from tests.judging.server.conftest import Maker, request
 from tests.judging.server.engines import serving
 
@@ -61,5 +61,5 @@ def test_a_text_cannot_end_its_turn_and_give_orders(engine: str, judge_of: Maker
         plain, attacked = judge_of(server).judge([request("好。好", 1), request(ATTACK, 2)])
     assert attacked.label == plain.label == 5
     assert attacked.probabilities == pytest.approx(plain.probabilities)
-    assert "形似控制标记" in attacked.rationale
+    assert "形似控制标记" in said(attacked.rationale, "zh")
     assert attacked.prompt_sha256 != request(ATTACK).prompt.sha256  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import JudgeError
 from core.judging.transformers import make_transformers_judge
-from core.types import JudgementStatus, JudgeRequest
+from core.types import JudgementStatus, JudgeRequest, said
 from tests.judging.transformers.build import FAMILIES, context, dimension, request, spec, tiny_folder
 
 torch = pytest.importorskip("torch")
@@ -52,9 +52,9 @@ def test_rows_that_cannot_be_judged_get_a_status_and_leave_the_others_alone(tmp_
     answers = list(judge.judge(rows))
     ok, failed, abstained = JudgementStatus.OK, JudgementStatus.FAILED, JudgementStatus.ABSTAINED
     assert [answer.status for answer in answers] == [ok, failed, failed, abstained, ok]
-    assert "no prompt" in answers[1].error
-    assert "the limit of this judge is 200" in answers[2].error
-    assert "label 10 as 2 tokens" in answers[3].error
+    assert "no prompt" in said(answers[1].error, "en")
+    assert "the limit of this judge is 200" in said(answers[2].error, "en")
+    assert "label 10 as 2 tokens" in said(answers[3].error, "en")
     assert [answer.probabilities for answer in answers[1:4]] == [{}, {}, {}]
     assert answers[0].probabilities == answers[4].probabilities
 
@@ -113,4 +113,40 @@ def test_output_that_is_no_number_is_a_failure_and_never_a_label(tmp_path: Path)
     (answer,) = judge.judge([request(0, "文本")])
     assert answer.status is JudgementStatus.FAILED
     assert answer.label is None
-    assert "not a number" in answer.error
+    assert "not a number" in said(answer.error, "en")
+
+
+def test_a_rationale_is_streamed_and_is_what_the_library_itself_would_generate(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from core.judging.transformers.chat import PromptEncoder
+    from core.judging.transformers.rationale import question
+    from tests.judging.transformers.build import tiny_tokenizer
+
+    folder = tiny_folder(tmp_path / "model", "llama")
+    judge = make_transformers_judge(spec(folder), context(tmp_path))
+    asked = request(0, TEXTS[0])
+    pieces = list(judge.explain(asked, 4))
+    plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    assert asked.prompt is not None
+    ids = torch.tensor(PromptEncoder(tiny_tokenizer("llama"), "llama").encode([question(asked.prompt, 4)]))
+    expected = plain.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=256, do_sample=False, pad_token_id=0)[
+        0, ids.shape[1] :
+    ]
+    assert "".join(pieces) == tiny_tokenizer("llama").decode(expected, skip_special_tokens=True)
+    assert len(pieces) > 1
+    (after,) = judge.judge([asked])
+    assert after.status is JudgementStatus.OK
+
+
+def test_a_reader_who_leaves_ends_the_rationale(tmp_path: Path) -> None:
+    import threading
+
+    judge = make_transformers_judge(spec(tiny_folder(tmp_path / "model", "qwen2")), context(tmp_path))
+    words = judge.explain(request(0, TEXTS[0]), 4)
+    next(words)
+    words.close()  # type: ignore[attr-defined]
+    assert [thread.name for thread in threading.enumerate() if thread.name == "rationale"] == []
+    judge.close()
+    with pytest.raises(JudgeError, match="cannot explain"):
+        next(judge.explain(request(0, TEXTS[0]), 4))

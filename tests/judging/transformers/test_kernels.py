@@ -15,7 +15,7 @@ from tests.judging.transformers.build import FAMILIES, answersheet, context, req
 torch = pytest.importorskip("torch")
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available() or not kernels.available(), reason="needs a CUDA device and Triton"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device and Triton"),
 ]
 LABELS = (10, 20, 30, 40, 50)
 
@@ -104,8 +104,22 @@ def test_memory_is_given_back_at_close_and_after_running_out(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 9), reason="needs Hopper or Ada")
-def test_fp8_stays_near_bf16(tmp_path: Path) -> None:
+def test_fp8_layers_stay_near_bf16_ones() -> None:
+    from core.judging.transformers.fp8 import quantize_linears
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(256, 512), torch.nn.Linear(512, 24)).to("cuda", torch.bfloat16)
+    inputs = [torch.randn(1, rows, 256, device="cuda", dtype=torch.bfloat16) for rows in (37, 1, 300)]
+    with torch.inference_mode():
+        expected = [model[0](x).double() for x in inputs]
+        assert quantize_linears(model) == 1  # 24 is no multiple of 16
+        for x, wanted in zip(inputs, expected, strict=True):
+            assert error(model[0](x), wanted) < 0.06
+            assert torch.equal(model[0](x), model[0](x.clone()))
+
+
+@pytest.mark.skipif(torch.cuda.is_available() and torch.cuda.get_device_capability() < (8, 9), reason="needs Hopper or Ada")
+def test_a_judge_in_fp8_answers(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "model", "qwen2", hidden_size=256, head_dim=64, intermediate_size=512)
-    full = torch.tensor(answersheet(folder, tmp_path, device="cuda", dtype="bf16"))
-    eight = torch.tensor(answersheet(folder, tmp_path, device="cuda", dtype="bf16", quantization="fp8"))
-    assert 0 < (full - eight).abs().max() < 0.25
+    rows = answersheet(folder, tmp_path, device="cuda", dtype="bf16", quantization="fp8")
+    assert all(abs(sum(row) - 1) < 1e-6 for row in rows)

@@ -91,6 +91,7 @@ def test_internlm2_comes_with_the_command_that_converts_it(tmp_path: Path) -> No
     folder = tmp_path / "internlm"
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "internlm2"}', encoding="utf-8")
+    (folder / "model.safetensors").touch()
     with pytest.raises(JudgeError, match=r"python -m core\.judging\.transformers\.convert") as caught:
         find_weights("internlm", options(folder), tmp_path)
     assert str(folder) in str(caught.value)

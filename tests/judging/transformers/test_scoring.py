@@ -10,6 +10,7 @@ import pytest
 
 from core.judging.transformers.attention import Pack, build_pack, choose_kernel, loop_kernel
 from core.judging.transformers.scoring import PackedScorer, PaddedScorer, RowScore, make_scorer
+from core.types import said
 from tests.judging.transformers.build import FAMILIES, rows_with_prefix, tiny_model
 
 torch = pytest.importorskip("torch")
@@ -111,7 +112,7 @@ def test_a_row_that_fits_nowhere_is_reported_and_the_others_are_scored(padded: b
     scorer = PaddedScorer(model, 10_000, 0) if padded else PackedScorer(model, 10_000)
     with memory_for(model, 100):
         scores = scorer.score(rows, LABELS)
-    assert "300 tokens" in scores[1].error
+    assert "300 tokens" in said(scores[1].error, "en")
     assert scores[1].log_probabilities == ()
     expected = alone(model_with_eager(model), [rows[0], rows[2]])
     assert (probabilities([scores[0], scores[2]]) - expected).abs().max() < 1e-5
@@ -152,3 +153,13 @@ def test_blocks_cover_every_query_once_and_never_cross_a_row() -> None:
     pack: Pack = inputs.pack
     assert inputs.positions.tolist() == [[*range(300), *range(5), *range(128)]]
     assert sorted(map(tuple, pack.blocks.tolist())) == [(0, 0), (0, 128), (0, 256), (1, 300), (2, 305)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_generation_goes_on_working_on_a_model_that_scores_packs(family: str) -> None:
+    model = tiny_model(family)
+    ids = torch.tensor(rows_with_prefix([60]))
+    settings = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 40, "do_sample": False, "pad_token_id": 0}
+    expected = model.generate(ids, **settings)
+    PackedScorer(model, 1000).score(rows_with_prefix(LENGTHS), LABELS)
+    assert model.generate(ids, **settings).tolist() == expected.tolist()

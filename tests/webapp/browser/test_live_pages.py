@@ -167,7 +167,7 @@ def test_an_unknown_run_is_told_with_the_way_back(base: str, open_page: OpenPage
     page = open_page(f"{base}/zh/run?run=4711")
     expect(page.locator("#run-strip .notice")).to_contain_text("没有运行 4711")
     page.click(".missing a.btn")
-    expect(page.locator(".runs li").first).to_be_visible()
+    expect(page.locator(".run-card").first).to_be_visible()
 
 
 PATHS = ["", "?mode=question", "?sheet=sample", "runs", "run?run=1&sort=disagreement", "run?run=1&item=first", "run?run=2&item=first"]

@@ -1,0 +1,205 @@
+"""Measure the pages at the size of a large run: the real server, over HTTP, with a generated run of 100,000 rows.
+
+    python -m benchmarks.pages [--rows 100000] [--repeats 7] [--home FOLDER]
+
+Every page's event is asked for as a browser does (Gradio's queue, then its stream), the API and the first HTML plainly.
+Prints the machine, then a line a page: the median and worst milliseconds at the client, those of the handler alone, and the
+bytes sent. `--home` keeps the generated data for another time. The aim: handlers under 300 ms, pages under 300 KB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from benchmarks.machine import describe_machine
+from benchmarks.store import Report, fill
+from core.settings import Settings
+from core.types import Run
+from webapp.pages.agreement import AgreementHandlers
+from webapp.pages.compare import CompareHandlers
+from webapp.pages.judge import JudgeHandlers
+from webapp.pages.library import LibraryHandlers
+from webapp.pages.models import ModelsHandlers
+from webapp.pages.render import Renderer, load_renderer
+from webapp.pages.run import RunHandlers
+from webapp.pages.run_list import RunListHandlers
+from webapp.pages.translate import Language
+from webapp.server import create_app, listen
+from webapp.workbench import Workbench
+
+AIM_MS, AIM_BYTES = 300.0, 300_000
+Handler = Callable[[str], object]
+
+
+@contextmanager
+def server(workbench: Workbench, settings: Settings) -> Iterator[str]:
+    """Serve for the length of the block and yield the URL."""
+    import uvicorn
+
+    with listen(settings) as listener:
+        running = uvicorn.Server(uvicorn.Config(create_app(workbench, settings), log_level="warning", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join(30)
+
+
+class Browser:
+    """Asks for a page's event as a browser does, and counts what comes."""
+
+    def __init__(self, base: str) -> None:
+        self._client = httpx.Client(base_url=base, timeout=120)
+        self._events: dict[str, tuple[int, int]] = {}
+        self._visits = 0
+
+    def event(self, page: str, query: str) -> int:
+        """Draw a page by its `load` event for a query string; return the bytes of the answer."""
+        number, inputs = self._load_event(page)
+        self._visits += 1
+        session = f"bench{self._visits}"
+        body = {"data": [query] + [None] * (inputs - 1), "fn_index": number, "session_hash": session}
+        self._client.post("/zh/gradio_api/queue/join", json=body).raise_for_status()
+        size = 0
+        with self._client.stream("GET", "/zh/gradio_api/queue/data", params={"session_hash": session}) as stream:
+            for line in stream.iter_lines():
+                size += len(line.encode())
+                if '"process_completed"' in line:
+                    if not json.loads(line[5:])["success"]:
+                        raise RuntimeError(line)
+                    break
+        return size
+
+    def get(self, path: str) -> int:
+        """Return the bytes of a plain answer."""
+        answer = self._client.get(path)
+        answer.raise_for_status()
+        return len(answer.content)
+
+    def _load_event(self, page: str) -> tuple[int, int]:
+        """Return the number of a page's load event with the most outputs, and how many inputs it takes."""
+        if page not in self._events:
+            config = self._client.get(f"/zh/{page}/config" if page else "/zh/config").json()
+            ids = {part["id"] for part in config["components"]}
+            loads = [
+                one
+                for one in config["dependencies"]
+                if any(target[1] == "load" for target in one["targets"]) and one["inputs"] and set(one["inputs"]) <= ids
+            ]
+            chosen = max(loads, key=lambda one: len(one["outputs"]))
+            self._events[page] = (chosen["id"], len(chosen["inputs"]))
+        return self._events[page]
+
+
+def handlers(workbench: Workbench, settings: Settings, render: Renderer) -> dict[str, Handler]:
+    """Return the handlers by page."""
+    return {
+        "": JudgeHandlers(workbench, render, settings).show,
+        "run": RunHandlers(workbench, render).show,
+        "runs": RunListHandlers(workbench, render).show,
+        "compare": CompareHandlers(workbench, render).show,
+        "library": LibraryHandlers(workbench, render, settings).show,
+        "agreement": AgreementHandlers(workbench, render).show,
+        "models": ModelsHandlers(workbench, render).show,
+    }
+
+
+def visits(workbench: Workbench, first: Run, second: Run) -> list[tuple[str, str]]:
+    """Return the pages and query strings to ask for."""
+    library = first.library_id
+    example = workbench.store.library_items(library)[0]
+    last = first.items // 50
+    return [
+        ("run", f"?run={first.id}"),
+        ("run", f"?run={first.id}&sort=disagreement&item=first"),
+        ("run", f"?run={first.id}&dimension=fluency&outcome=tie&page=40"),
+        ("run", f"?run={first.id}&page={last}"),
+        ("run", f"?run={first.id}&search=0500"),
+        ("runs", ""),
+        ("compare", f"?a={first.id}&b={second.id}"),
+        ("compare", f"?a={first.id}&b={second.id}&all=1&page=900"),
+        ("library", f"?library={library}"),
+        ("library", f"?library={library}&q=0500&label=3"),
+        ("library", f"?library={library}&like={example.text[:120]}"),
+        ("library", f"?library={library}&item={example.id}"),
+        ("agreement", f"?run={first.id}"),
+        ("models", ""),
+        ("models", "?panel=gpu-80gb"),
+    ]
+
+
+def measure(work: Callable[[], object], repeats: int) -> list[float]:
+    """Return the milliseconds of each repeat, the first of all left out: it fills caches that a server keeps."""
+    taken = []
+    for _ in range(repeats + 1):
+        begun = time.perf_counter()
+        work()
+        taken.append((time.perf_counter() - begun) * 1000)
+    return taken[1:]
+
+
+def prepare(home: Path, rows: int) -> tuple[Workbench, Settings, Run, Run]:
+    """Return the workbench with two generated runs of `rows` rows, made where they are not there yet."""
+    settings = Settings(home=home, port=0, open_browser=False, _env_file=None)  # type: ignore[call-arg]
+    workbench = Workbench.open(settings)
+    runs = list(workbench.runs())
+    while len(runs) < 2:
+        fill(workbench.store, Report(1), rows)
+        runs = list(workbench.runs())
+    return workbench, settings, runs[1], runs[0]
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--home", type=Path)
+    options = parser.parse_args()
+    print(f"{describe_machine()}; {options.rows:,} rows, median of {options.repeats}")
+    with tempfile.TemporaryDirectory() as folder:
+        workbench, settings, first, second = prepare(options.home or Path(folder), options.rows)
+        report(workbench, settings, first, second, options.repeats)
+        workbench.store.close()
+
+
+def report(workbench: Workbench, settings: Settings, first: Run, second: Run, repeats: int) -> None:
+    """Print a line for each page."""
+    shown = handlers(workbench, settings, load_renderer(Language.ZH))
+    print(f"{'page':<62}{'client ms':>10}{'worst':>8}{'handler ms':>12}{'worst':>8}{'KB':>8}")
+    late = 0
+    with server(workbench, settings) as url:
+        browser = Browser(url)
+        for page, query in visits(workbench, first, second):
+            size = browser.event(page, query)
+            client = measure(lambda page=page, query=query: browser.event(page, query), repeats)  # type: ignore[misc]
+            handler = measure(lambda page=page, query=query: shown[page](query), repeats)  # type: ignore[misc]
+            slow = statistics.median(handler) > AIM_MS or size > AIM_BYTES
+            late += slow
+            line = f"{'/' + page + query:<62.62}{statistics.median(client):>10.1f}{max(client):>8.1f}"
+            print(f"{line}{statistics.median(handler):>12.1f}{max(handler):>8.1f}{size / 1000:>8.1f}{'  <-' if slow else ''}")
+        for path in ("/zh/run", f"/api/runs/{first.id}/rows?page=1000", f"/api/runs/{first.id}/agreement"):
+            size = browser.get(path)
+            client = measure(lambda path=path: browser.get(path), repeats)  # type: ignore[misc]
+            print(f"{path:<62.62}{statistics.median(client):>10.1f}{max(client):>8.1f}{'':>20}{size / 1000:>8.1f}")
+    print(
+        f"{late} of them above {AIM_MS:.0f} ms or {AIM_BYTES // 1000} KB"
+        if late
+        else f"all within {AIM_MS:.0f} ms and {AIM_BYTES // 1000} KB"
+    )
+
+
+if __name__ == "__main__":
+    main()

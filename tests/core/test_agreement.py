@@ -1,0 +1,107 @@
+"""Agreement against published figures, and the tables of a run against plain counting."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from core.agreement import gwet, krippendorff_alpha, quadratic_weights, tables, weighted_kappa
+from core.review import VERDICT, QueueScope, Rater, Vote, VoteCount, VoteCounts
+from core.types import Dimension, DimensionKind
+
+# Four coders, twelve units, missing values: Krippendorff 2011, and Gwet's handbook (2014).
+FOUR_CODERS = (
+    (1, 1, None, 1),
+    (2, 2, 3, 2),
+    (3, 3, 3, 3),
+    (3, 3, 3, 3),
+    (2, 2, 2, 2),
+    (1, 2, 3, 4),
+    (4, 4, 4, 4),
+    (1, 1, 2, 1),
+    (2, 2, 2, 2),
+    (None, 5, 5, 5),
+    (None, None, 1, 1),
+    (None, None, 3, None),
+)
+SCALE = (1, 2, 3, 4, 5)
+ORDINAL, NOMINAL = DimensionKind.ORDINAL, DimensionKind.NOMINAL
+DIMENSION = Dimension("fluency", {"zh": "流畅性"}, SCALE, ORDINAL, {}, "1", needs_prompt=False)
+
+
+def units() -> np.ndarray:
+    return np.array([[row.count(label) for label in SCALE] for row in FOUR_CODERS], dtype=float)
+
+
+def test_alpha_of_the_published_example() -> None:
+    assert krippendorff_alpha(units(), SCALE, NOMINAL) == pytest.approx(0.743, abs=5e-4)
+    assert krippendorff_alpha(units(), SCALE, ORDINAL) == pytest.approx(0.815, abs=5e-4)
+    assert krippendorff_alpha(np.array([[2.0, 0.0]] * 3), (1, 2), NOMINAL) is None
+
+
+def test_gwets_coefficients_of_the_published_example() -> None:
+    assert gwet(units(), quadratic_weights(SCALE, NOMINAL)) == pytest.approx(0.77544, abs=1e-5)
+    assert gwet(units(), quadratic_weights(SCALE, ORDINAL)) == pytest.approx(0.91400, abs=1e-5)
+    assert gwet(np.array([[1.0, 0.0]]), np.eye(2)) is None
+
+
+@pytest.mark.parametrize(
+    ("matrix", "kind", "kappa", "coefficient"),
+    [
+        # The abstractors' and the psychiatrists' tables of Gwet's handbook.
+        ([[13, 0, 0], [0, 20, 7], [0, 4, 56]], NOMINAL, 0.79641, 0.84933),
+        ([[13, 0, 0], [0, 20, 7], [0, 4, 56]], ORDINAL, 0.89216, 0.94024),
+        ([[40, 4, 4, 17], [6, 25, 2, 13], [4, 1, 21, 12], [15, 5, 9, 45]], NOMINAL, 0.4315, 0.45616),
+        ([[40, 4, 4, 17], [6, 25, 2, 13], [4, 1, 21, 12], [15, 5, 9, 45]], ORDINAL, 0.38319, 0.29857),
+    ],
+)
+def test_two_raters_of_the_published_tables(matrix: list[list[int]], kind: DimensionKind, kappa: float, coefficient: float) -> None:
+    labels = tuple(range(1, len(matrix) + 1))
+    counts = tuple(VoteCount("fluency", (a, b, None), matrix[a - 1][b - 1]) for a in labels for b in labels)
+    dimension = Dimension("fluency", {"zh": "x"}, labels, kind, {}, "1", needs_prompt=False)
+    found = tables(VoteCounts(1, ("a", "b"), True, counts, {}, {}, ()), {"fluency": dimension})
+    pair = found.pair("b", "a", "fluency")
+    assert pair is not None
+    assert pair.matrix == tuple(map(tuple, matrix))
+    assert pair.kappa == pytest.approx(kappa, abs=1e-4)
+    assert pair.ac2 == pytest.approx(coefficient, abs=1e-4)
+
+
+def test_kappa_is_not_defined_where_chance_agrees_wholly() -> None:
+    assert weighted_kappa(np.array([[4.0, 0.0], [0.0, 0.0]]), np.eye(2)) is None
+
+
+def test_the_tables_of_a_run_are_those_of_its_rows() -> None:
+    rng = random.Random(3)
+    rows = [(*(rng.choice((*SCALE, None)) for _ in range(3)), rng.choice(SCALE), rng.choice(SCALE)) for _ in range(300)]
+    panel = tuple(VoteCount("fluency", row[:4], 1) for row in rows)
+    people = {"王": tuple(VoteCount("fluency", (row[4], *row[:4]), 1) for row in rows[:90])}
+    both = {("李", "王"): tuple(VoteCount("fluency", (5, row[4]), 1) for row in rows[:20])}
+    found = tables(VoteCounts(9, ("a", "b", "c"), True, panel, people, both, ()), {"fluency": DIMENSION})
+
+    pair = found.pair("a", "王", "fluency")
+    known = [(row[0], row[4]) for row in rows[:90] if row[0] is not None]
+    assert pair is not None
+    assert pair.n == len(known)
+    assert pair.exact == pytest.approx(sum(a == b for a, b in known) / len(known))
+    assert pair.within_one == pytest.approx(sum(abs(a - b) <= 1 for a, b in known) / len(known))
+    assert pair.mae == pytest.approx(sum(abs(a - b) for a, b in known) / len(known))
+    assert pair.matrix[1][3] == known.count((2, 4))
+    cell = pair.cell(1, 3)
+    assert (cell.scope, cell.dimension_id) == (QueueScope.ANY, "fluency")
+    assert cell.votes == (Vote("a", 2), Vote("王", 4, person=True))
+
+    people_pair = found.pair("李", "王", "fluency")
+    assert people_pair is not None
+    assert (people_pair.n, people_pair.first.person) == (20, True)
+    assert {frozenset((p.first.name, p.second.name)) for p in found.pairs} >= {frozenset(("a", VERDICT)), frozenset((VERDICT, "王"))}
+    group = next(group for group in found.groups if group.group == "judges")
+    judged = np.array([[row[:3].count(label) for label in SCALE] for row in rows], dtype=float)
+    several = judged[judged.sum(axis=1) > 1]
+    assert group.n == len(several)
+    assert group.alpha == pytest.approx(krippendorff_alpha(several, SCALE, ORDINAL))
+    spread = next(d for d in found.distributions if d.rater == Rater("b"))
+    assert spread.counts == {label: sum(row[1] == label for row in rows) for label in SCALE}
+    assert spread.query(4).votes == (Vote("b", 4),)

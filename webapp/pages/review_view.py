@@ -1,0 +1,360 @@
+"""What the review page shows, made of what the review desk knows: pure functions from domain objects to view objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from core.review import (
+    AuditEstimate,
+    Flag,
+    LabelEvent,
+    PersonLabel,
+    QueuePage,
+    QueueRow,
+    QueueView,
+    Reviewed,
+    ReviewState,
+    ViewCount,
+    expected_error,
+)
+from core.types import CorrectionKind, Decision, Dimension, DimensionKind, Example, Item, Run
+from webapp.pages.figures import Bar, Chip, ChipKind, Spread, bars, lone_votes, spread_of
+from webapp.pages.review_address import ReviewAddress, RowAddress
+from webapp.pages.run_view import JudgeCard, OtherVote, judge_cards, other_votes, vote_word
+from webapp.pages.translate import Translator
+
+# The central share of the pooled distribution that the verdict's line names.
+INTERVAL_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class ViewTab:
+    """A saved view with the number of rows that are still open in it, and of all."""
+
+    view: QueueView
+    open: int
+    total: int
+    href: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """One entry of the queue; `chips` are empty where the votes are hidden."""
+
+    row: QueueRow
+    dimension: str
+    chips: tuple[Chip, ...]
+    spread: Spread | None
+    href: str
+    chosen: bool
+    leased_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The left pane."""
+
+    address: ReviewAddress
+    tabs: tuple[ViewTab, ...]
+    lines: tuple[QueueLine, ...]
+    total: int
+    pages: int
+    previous_href: str
+    next_href: str
+    clear_href: str
+    families_ready: bool
+    blind: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """The audit of one dimension: the estimate with names and percentages."""
+
+    dimension: str
+    estimate: AuditEstimate
+
+    @property
+    def known(self) -> bool:
+        """Return whether anything can be said yet."""
+        return self.estimate.error_rate is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewHead:
+    """The bar at the top: how far people are in the view, and how wrong the verdicts are."""
+
+    run: Run
+    done: int
+    total: int
+    audit: tuple[AuditLine, ...]
+    run_href: str
+    annotator: str
+    blind: bool
+
+    @property
+    def percent(self) -> float:
+        """Return how much of the view is reviewed, in percent."""
+        return 100 * self.done / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LevelButton:
+    """One label of the scale: its words, the button's mark, and whether the annotator holds it."""
+
+    label: int
+    mark: str
+    text: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """One act of a person. `undone` says that it was taken back later."""
+
+    event: LabelEvent
+    flags: tuple[str, ...]
+    own: bool
+
+    @property
+    def undone(self) -> bool:
+        """Return whether this act counts no more."""
+        return self.event.retracted
+
+    @property
+    def kind(self) -> CorrectionKind:
+        """Return what the person did."""
+        return self.event.kind
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyLine:
+    """A near-duplicate of the item in the same run."""
+
+    external_id: str
+    dimension: str
+    current: int | None
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewItem:
+    """The middle and the right pane."""
+
+    address: ReviewAddress
+    item: Item
+    run: Run
+    dimension: Dimension
+    dimension_name: str
+    hidden: bool
+    blind: bool
+    cards: tuple[JudgeCard, ...]
+    decision: Decision | None
+    aggregator: str
+    bars: tuple[Bar, ...]
+    votes: tuple[str, ...]
+    others: tuple[OtherVote, ...]
+    interval: tuple[int, int] | None
+    expected_error: float | None
+    examples: tuple[Example, ...]
+    buttons: tuple[LevelButton, ...]
+    mine: PersonLabel | None
+    note: str
+    flags: frozenset[Flag]
+    people: tuple[PersonLabel, ...]
+    state: ReviewState
+    current: int | None
+    history: tuple[HistoryLine, ...]
+    family: tuple[FamilyLine, ...]
+    leased_by: str
+    adjudicating: bool
+    audit: bool
+    duplicate: bool
+    row_href: str
+    run_href: str
+
+    @property
+    def characters(self) -> int:
+        """Return the text's length without blanks."""
+        return len("".join(self.item.text.split()))
+
+
+def review_head(
+    t: Translator,
+    run: Run,
+    counts: Sequence[ViewCount],
+    audit: Sequence[AuditEstimate],
+    dimensions: Mapping[str, Dimension],
+    address: ReviewAddress,
+    annotator: str,
+    blind: bool,
+) -> ReviewHead:
+    """Return the bar at the top; done and total are of the chosen view."""
+    chosen = next((count for count in counts if count.view is address.view), None)
+    lines = tuple(AuditLine(dimensions[one.dimension_id].name(t.language), one) for one in audit if one.dimension_id in dimensions)
+    total = chosen.total if chosen else 0
+    return ReviewHead(
+        run=run,
+        done=total - chosen.open if chosen else 0,
+        total=total,
+        audit=lines,
+        run_href=f"/{t.language}/run?run={run.id}",
+        annotator=annotator,
+        blind=blind,
+    )
+
+
+def queue(
+    t: Translator, page: QueuePage, counts: Sequence[ViewCount], run: Run, dimensions: Mapping[str, Dimension], address: ReviewAddress,
+    annotator: str, blind: bool,
+) -> Queue:  # fmt: skip
+    """Return the left pane. In blind mode the entries show neither votes nor verdicts."""
+    pages = max(1, -(-page.total // page.page_size))
+    here = page.page + 1
+    return Queue(
+        address=address,
+        tabs=tuple(
+            ViewTab(one.view, one.open, one.total, address.moved(view=one.view).url(t.language), one.view is address.view) for one in counts
+        ),
+        lines=tuple(_line(t, row, run, dimensions[row.dimension_id], address, annotator, blind) for row in page.rows),
+        total=page.total,
+        pages=pages,
+        previous_href=address.moved(page=here - 1).url(t.language) if here > 1 else "",
+        next_href=address.moved(page=here + 1).url(t.language) if here < pages else "",
+        clear_href=address.unfiltered().url(t.language),
+        families_ready=page.families_ready,
+        blind=blind,
+    )
+
+
+def _line(t: Translator, row: QueueRow, run: Run, dimension: Dimension, address: ReviewAddress, annotator: str, blind: bool) -> QueueLine:
+    votes = [label for label in row.votes if label is not None]
+    return QueueLine(
+        row=row,
+        dimension=dimension.name(t.language),
+        chips=() if blind else _chips(t, row, run, dimension),
+        spread=None if blind else spread_of(votes, row.expected, dimension),
+        href=address.moved(item=row.item_id).url(t.language),
+        chosen=row.item_id == address.item,
+        leased_by=row.leased_by if row.leased_by != annotator else "",
+    )
+
+
+def _chips(t: Translator, row: QueueRow, run: Run, dimension: Dimension) -> tuple[Chip, ...]:
+    judges = run.panel.judges
+    alone = lone_votes({judge.id: label for judge, label in zip(judges, row.votes, strict=False) if label is not None}, dimension)
+    return tuple(
+        Chip(judge.named(t.language), _chip_kind(label, judge.id in alone), label, None)
+        for judge, label in zip(judges, row.votes, strict=False)
+    )
+
+
+def _chip_kind(label: int | None, alone: bool) -> ChipKind:
+    if label is None:
+        return ChipKind.ABSTAINED
+    return ChipKind.OUTLIER if alone else ChipKind.VOTE
+
+
+def family_lines(
+    t: Translator, rows: Sequence[QueueRow], dimensions: Mapping[str, Dimension], address: ReviewAddress
+) -> tuple[FamilyLine, ...]:
+    """Return the near-duplicates of an item as the page lists them."""
+    return tuple(
+        FamilyLine(
+            row.external_id, dimensions[row.dimension_id].name(t.language), row.current, address.moved(item=row.item_id).url(t.language)
+        )
+        for row in rows
+    )
+
+
+def review_item(
+    t: Translator,
+    found: Reviewed,
+    dimension: Dimension,
+    address: ReviewAddress,
+    annotator: str,
+    blind: bool,
+    family: tuple[FamilyLine, ...] = (),
+) -> ReviewItem:
+    """Return the middle and the right pane of one item."""
+    decision = found.verdict.decision if found.verdict else None
+    aggregator = found.verdict.aggregator if found.verdict else found.run.aggregator
+    cards = () if found.hidden else judge_cards(t, found.run, found.judgements, dimension)
+    mine = next((person for person in found.state.people if person.author == annotator), None)
+    last = next((event for event in reversed(found.history) if mine and event.id == mine.event_id), None)
+    lease = found.lease
+    settling = address.view is QueueView.ADJUDICATION and found.state.state in {ReviewState.CONFLICT, ReviewState.SETTLED}
+    return ReviewItem(
+        address=address,
+        item=found.item,
+        run=found.run,
+        dimension=dimension,
+        dimension_name=dimension.name(t.language),
+        hidden=found.hidden,
+        blind=blind,
+        cards=cards,
+        decision=decision,
+        aggregator=aggregator,
+        bars=bars(decision.probabilities, dimension, decision.label) if decision else (),
+        votes=tuple(vote_word(t, card.judgement) for card in cards),
+        others=other_votes(found.judgements, dimension, found.run.panel.lead, aggregator) if decision else (),
+        interval=central_interval(decision.probabilities) if decision and dimension.kind is DimensionKind.ORDINAL else None,
+        expected_error=_error(decision, dimension),
+        examples=found.examples,
+        buttons=_buttons(t, dimension, None if settling else mine),
+        mine=mine,
+        note=last.note if last and not settling else "",
+        flags=frozenset(last.flags) if last and not settling else frozenset(),
+        people=tuple(person for person in found.state.people if person.label is not None),
+        state=found.state.state,
+        current=found.current,
+        history=tuple(history_line(t, event, annotator) for event in found.history if event.kind is not CorrectionKind.UNDO),
+        family=family,
+        leased_by=lease.annotator if lease and not lease.held and lease.annotator != annotator else "",
+        adjudicating=settling,
+        audit=bool(found.row and found.row.audit) and not found.hidden,
+        duplicate=bool(found.row and found.row.duplicate),
+        row_href=RowAddress(found.item.id).url(t.language),
+        run_href=f"/{t.language}/run?run={found.run.id}&item={found.item.id}",
+    )
+
+
+def _error(decision: Decision | None, dimension: Dimension) -> float | None:
+    if decision is None or decision.label is None or not decision.probabilities:
+        return None
+    return expected_error(decision.label, decision.probabilities, dimension.kind)
+
+
+def _buttons(t: Translator, dimension: Dimension, mine: PersonLabel | None) -> tuple[LevelButton, ...]:
+    return tuple(
+        LevelButton(
+            label,
+            t.pick(dimension.marks.get(label, {})),
+            t.pick(dimension.levels.get(label, {})),
+            mine is not None and mine.label == label,
+        )
+        for label in dimension.labels
+    )
+
+
+def history_line(t: Translator, event: LabelEvent, annotator: str) -> HistoryLine:
+    """Return one act as the pages list it."""
+    return HistoryLine(event, tuple(t.member("flag", flag) for flag in event.flags), event.author == annotator)
+
+
+def central_interval(probabilities: Mapping[int, float], share: float = INTERVAL_SHARE) -> tuple[int, int] | None:
+    """Return the lowest and highest label of the central `share` of a distribution, None for an empty one."""
+    if not probabilities:
+        return None
+    tail, labels = (1 - share) / 2, sorted(probabilities)
+    return _quantile(probabilities, labels, tail), _quantile(probabilities, labels, 1 - tail)
+
+
+def _quantile(probabilities: Mapping[int, float], labels: Sequence[int], level: float) -> int:
+    total = 0.0
+    for label in labels:
+        total += probabilities[label]
+        if total >= level - 1e-9:
+            return label
+    return labels[-1]
