@@ -91,13 +91,10 @@ class Browser:
     def _load_event(self, page: str) -> tuple[int, int]:
         """Return the number of a page's load event with the most outputs, and how many inputs it takes."""
         if page not in self._events:
-            config = self._client.get(f"/zh/{page}/config" if page else "/zh/config").json()
-            ids = {part["id"] for part in config["components"]}
-            loads = [
-                one
-                for one in config["dependencies"]
-                if any(target[1] == "load" for target in one["targets"]) and one["inputs"] and set(one["inputs"]) <= ids
-            ]
+            config = self._client.get("/zh/config").json()
+            own = set(config["page"][page]["dependencies"])
+            events = [one for one in config["dependencies"] if one["id"] in own and one["inputs"]]
+            loads = [one for one in events if any(target[1] == "load" for target in one["targets"])]
             chosen = max(loads, key=lambda one: len(one["outputs"]))
             self._events[page] = (chosen["id"], len(chosen["inputs"]))
         return self._events[page]
@@ -116,12 +113,21 @@ def handlers(workbench: Workbench, settings: Settings, render: Renderer) -> dict
     }
 
 
-def visits(workbench: Workbench, first: Run, second: Run) -> list[tuple[str, str]]:
+def faulty_sheet(workbench: Workbench, folder: Path, rows: int) -> str:
+    """Return the token of an uploaded sheet in which every second row has an error."""
+    path = folder / "faulty.csv"
+    lines = (f"D{row},fluency,{'生成的文本' * 40 if row % 2 else ''}" for row in range(rows))
+    path.write_text("\n".join(("数据编号,评判维度,待评判内容", *lines)), encoding="utf-8")
+    return workbench.preview(path).token
+
+
+def visits(workbench: Workbench, first: Run, second: Run, sheet: str) -> list[tuple[str, str]]:
     """Return the pages and query strings to ask for."""
     library = first.library_id
     example = workbench.store.library_items(library)[0]
     last = first.items // 50
     return [
+        ("", f"?sheet={sheet}"),
         ("run", f"?run={first.id}"),
         ("run", f"?run={first.id}&sort=disagreement&item=first"),
         ("run", f"?run={first.id}&dimension=fluency&outcome=tie&page=40"),
@@ -182,7 +188,7 @@ def report(workbench: Workbench, settings: Settings, first: Run, second: Run, re
     late = 0
     with server(workbench, settings) as url:
         browser = Browser(url)
-        for page, query in visits(workbench, first, second):
+        for page, query in visits(workbench, first, second, faulty_sheet(workbench, settings.home, first.items)):
             size = browser.event(page, query)
             client = measure(lambda page=page, query=query: browser.event(page, query), repeats)  # type: ignore[misc]
             handler = measure(lambda page=page, query=query: shown[page](query), repeats)  # type: ignore[misc]

@@ -15,6 +15,7 @@ _FACTORIES: Mapping[str, tuple[str, str]] = {
     "neighbours": ("core.judging.neighbours", "make_neighbours"),
     "ngrams": ("core.judging.ngrams", "make_ngrams"),
     "surprise": ("core.judging.surprise", "make_surprise"),
+    "transformers": ("core.judging.transformers", "make_transformers_judge"),
     "server": ("core.judging.server", "make_server_judge"),
 }
 

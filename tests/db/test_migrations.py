@@ -13,8 +13,10 @@ from sqlalchemy import Engine, Table, insert, inspect, select, text
 
 from core.errors import StoreError
 from core.queries import RowQuery
-from core.types import JudgementStatus
+from core.review import QueueQuery, QueueScope
+from core.types import CorrectionKind, JudgementStatus
 from db.base import table_of
+from db.corrections import Act
 from db.engine import make_engine, reading, writing
 from db.migrate import current_revision, head_revision, migrate_to, revisions, upgrade
 from db.models import Base, JudgementRecord, TallyRecord, VerdictRecord
@@ -93,6 +95,42 @@ def test_a_run_of_the_first_revision_goes_on_after_the_upgrade(engine: Engine) -
     assert store.rows(run.id, RowQuery(status=JudgementStatus.OK, outcome=None)).total == 3
     with reading(engine) as connection:
         assert connection.execute(select(VerdictRecord.statuses)).scalar_one() == 1
+
+
+def test_verdicts_and_corrections_of_the_second_revision_get_their_place_in_the_queue(engine: Engine) -> None:
+    upgrade(engine)
+    store = SqlStore(engine)
+    run = fill(store, 40, 40, finish=True)
+    ids = [item.id for item in store.items(run.sheet_id)][:3]
+    for item_id, author, label in ((ids[0], "王", 2), (ids[0], "王", 4), (ids[1], "王", 3), (ids[1], "李", 5), (ids[2], "李", 1)):
+        store.add_correction(item_id, label, author, run_id=run.id)
+    everything = QueueQuery(scope=QueueScope.ANY, page_size=100)
+    before = store.queue(run.id, everything)
+    states = [store.item_state(item_id) for item_id in ids]
+    migrate_to(engine, "0002")
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM corrections")).scalar_one() == 5
+    upgrade(engine)
+    assert store.queue(run.id, everything) == before
+    assert [store.item_state(item_id) for item_id in ids] == states
+    assert [state.label for state in states] == [4, None, 1]
+    exported = {row.item.id: row.corrected for row in store.export_rows(run.id)}
+    assert [exported[item_id] for item_id in ids] == [4, None, 1]
+    assert store.undo(run.id, "李").current != 1
+
+
+def test_skips_undos_and_what_they_took_back_cannot_go_down(engine: Engine) -> None:
+    upgrade(engine)
+    store = SqlStore(engine)
+    run = fill(store, 5, 5, finish=True)
+    item_id = store.items(run.sheet_id)[0].id
+    store.append(run.id, item_id, Act(CorrectionKind.LABEL, "王", 2))
+    store.append(run.id, item_id, Act(CorrectionKind.LABEL, "王", 3))
+    store.undo(run.id, "王")
+    store.append(run.id, item_id, Act(CorrectionKind.SKIP, "李"))
+    migrate_to(engine, "0002")
+    upgrade(engine)
+    assert [(event.kind, event.label) for event in store.events(item_id)] == [(CorrectionKind.LABEL, 2)]
 
 
 def test_down_to_nothing_and_up_again(engine: Engine) -> None:

@@ -155,6 +155,32 @@ def test_the_documented_example_works_as_it_is_written(judged: tuple[Workbench, 
     Path("result.csv").unlink(missing_ok=True)
 
 
+def test_the_example_with_gradio_client_works_as_it_is_written(
+    judged: tuple[Workbench, TestClient], capsys: pytest.CaptureFixture[str]
+) -> None:
+    workbench = judged[0]
+    document = (PROJECT_ROOT / "docs" / "API.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```py\n(.*?)```", document, re.DOTALL)
+    code = code.replace("print(pingpan.predict(run, api_name", "EXECUTE(run); print(pingpan.predict(run, api_name")
+    with served(workbench, workbench.settings) as url:
+        exec(compile(code.replace("http://127.0.0.1:7860", url), "docs/API.md", "exec"), {"EXECUTE": workbench.execute})
+    said = capsys.readouterr().out
+    assert "done" in said
+    assert "result.csv?encoding=gb18030" in said
+
+
+def test_a_client_is_told_what_it_can_mend(judged: tuple[Workbench, TestClient]) -> None:
+    from gradio_client import Client
+    from gradio_client.exceptions import AppError
+
+    with served(judged[0], judged[0].settings) as url:
+        client = Client(f"{url}/zh", verbose=False)
+        with pytest.raises(AppError, match="4711"):
+            client.predict(4711, api_name="/progress")
+        with pytest.raises(AppError, match="姓名"):
+            client.predict(1, 1, 3, " ", "", api_name="/label")
+
+
 def test_every_route_stands_in_the_docs(client: TestClient) -> None:
     document = (PROJECT_ROOT / "docs" / "API.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(GET|POST) (/api/[^`?]*)", document))

@@ -44,7 +44,7 @@ class ClientApi:
         """Return what a kept sheet holds, by the token that an upload to /api/sheets gave ("sample": the shipped one)."""
         return self._told(lambda: _json(parsed_of(self._sheet(sheet))))
 
-    def start(self, sheet: str, library: int, panel: str = "", aggregator: str = "", skip_bad_rows: bool = False) -> int:
+    def judge(self, sheet: str, library: int, panel: str = "", aggregator: str = "", skip_bad_rows: bool = False) -> int:
         """Start judging a kept sheet and return the run's number."""
 
         def begin() -> int:
@@ -115,5 +115,5 @@ def _json(value: object) -> Json:
 def add_client_api(workbench: Workbench, render: Renderer) -> None:
     """Add the endpoints to the Blocks that is being built."""
     api = ClientApi(workbench, render)
-    for act in (api.choices, api.preview, api.start, api.ask, api.progress, api.rows, api.label, api.export):
+    for act in (api.choices, api.preview, api.judge, api.ask, api.progress, api.rows, api.label, api.export):
         gr.api(act, api_name=act.__name__)
