@@ -172,7 +172,9 @@ class QueueFinder:
         if scope is QueueScope.DONE:
             listed = record.people > 0
         elif scope is QueueScope.OPEN and view is not QueueView.ADJUDICATION and view not in _OWN:
-            listed = and_(record.people < max(1, self.query.people), record.item_id.not_in(_touched(self.annotator)))
+            # Where one person is enough, whoever has labelled a row has closed it: only what they skipped is looked up.
+            passed = _touched(self.annotator, skipped=True if self.query.people <= 1 else None)
+            listed = and_(record.people < max(1, self.query.people), record.item_id.not_in(passed))
         if self.free_at is not None:
             lease = LeaseRecord
             others = select(lease.item_id).where(
