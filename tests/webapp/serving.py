@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ def served(workbench: Workbench, settings: Settings) -> Iterator[str]:
         server = uvicorn.Server(uvicorn.Config(build_app(workbench, settings), log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
+        deadline = time.monotonic() + 60
+        while not server.started and thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.02)  # until it listens, a connection is refused
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
