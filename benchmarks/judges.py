@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from benchmarks.machine import describe_machine
 from core import metrics
 from core.dimensions.loader import load_dimensions
-from core.judging.panel_judge import chosen_label
 from core.judging.registry import families, make_judge
+from core.judging.vote import chosen_label
 from core.ports import Judge, JudgeContext
 from core.retrieval.embedders import make_embedder
 from core.retrieval.families import family_ids

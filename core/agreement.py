@@ -66,20 +66,13 @@ def gwet(units: Counts, weights: Counts) -> float | None:
     return _gwet(units, np.ones(len(units)), weights)
 
 
-def krippendorff_alpha(units: Counts, labels: Sequence[int], kind: DimensionKind) -> float | None:
+def krippendorff_alpha(units: Counts, kind: DimensionKind) -> float | None:
     """Return Krippendorff's alpha (ordinal, or nominal for nominal dimensions); None where it is not defined.
 
-    `units` has a row a unit and a column a label: how many raters gave it. Source: Krippendorff, "Computing
-    Krippendorff's alpha-reliability", 2011; computed by the package `krippendorff`.
+    `units` has a row a unit and a column a label, in rising order: how many raters gave it. Units with one
+    rater are left out. Source: Krippendorff, "Computing Krippendorff's alpha-reliability", 2011, sections C to E.
     """
-    import krippendorff
-
-    used = np.flatnonzero(units[units.sum(axis=1) > 1].sum(axis=0)).tolist()
-    if len(used) < 2:
-        return None
-    level = "nominal" if kind is DimensionKind.NOMINAL else "ordinal"
-    counts = units[:, used].astype(np.int64)
-    return float(krippendorff.alpha(value_counts=counts, value_domain=[labels[place] for place in used], level_of_measurement=level))
+    return _alpha(units, np.ones(len(units)), kind)
 
 
 def weighted_kappa(matrix: Counts, weights: Counts) -> float | None:
@@ -93,6 +86,28 @@ def weighted_kappa(matrix: Counts, weights: Counts) -> float | None:
     chance = float((weights * np.outer(matrix.sum(axis=1), matrix.sum(axis=0))).sum() / total**2)
     agreed = float((weights * matrix).sum() / total)
     return None if chance >= 1.0 - 1e-12 else (agreed - chance) / (1.0 - chance)
+
+
+def _alpha(units: Counts, times: Counts, kind: DimensionKind) -> float | None:
+    """Return alpha of kinds of units, each of them there `times` times."""
+    raters = units.sum(axis=1)
+    paired = raters >= 2
+    given, shares = units[paired], (times[paired] / (raters[paired] - 1.0))[:, None]
+    coincidences = (given * shares).T @ given - np.diag((given * shares).sum(axis=0))
+    values = coincidences.sum(axis=1)
+    if np.count_nonzero(values) < 2:
+        return None
+    apart = _distances(values, kind)
+    return float(1.0 - (values.sum() - 1.0) * (coincidences * apart).sum() / (np.outer(values, values) * apart).sum())
+
+
+def _distances(values: Counts, kind: DimensionKind) -> Counts:
+    """Return the squared distances between labels that were given `values` times: ordinal, they grow with what lies between."""
+    if kind is DimensionKind.NOMINAL:
+        return 1.0 - np.eye(len(values))
+    middle = np.cumsum(values) - values / 2.0
+    apart: Counts = (middle[:, None] - middle[None, :]) ** 2
+    return apart
 
 
 def _gwet(units: Counts, times: Counts, weights: Counts) -> float | None:
@@ -127,7 +142,6 @@ def _pair(
     apart = np.abs(values[:, None] - values[None, :])
     weights = quadratic_weights(labels, dimension.kind)
     units, times = _pair_units(matrix)
-    alpha = krippendorff_alpha(np.repeat(units, times.astype(np.int64), axis=0), labels, dimension.kind)
     return [
         PairAgreement(
             *raters,
@@ -139,7 +153,7 @@ def _pair(
             within_one=float(matrix[apart <= 1].sum() / n),
             mae=float((matrix * apart).sum() / n),
             kappa=weighted_kappa(matrix, weights),
-            alpha=alpha,
+            alpha=_alpha(units, times, dimension.kind),
             ac2=_gwet(units, times, weights),
             blind=counts.blind_only,
         )
@@ -167,7 +181,7 @@ def _group(name: str, dimension: Dimension, given: Iterable[VoteCount], raters: 
         return GroupAgreement(name, dimension.id, raters, 0, None, None)
     units = np.array([np.bincount(pattern, minlength=len(where)) for pattern in patterns], dtype=np.float64)
     times = np.array(list(patterns.values()), dtype=np.float64)
-    alpha = krippendorff_alpha(np.repeat(units, times.astype(np.int64), axis=0), dimension.labels, dimension.kind)
+    alpha = _alpha(units, times, dimension.kind)
     ac2 = _gwet(units, times, quadratic_weights(dimension.labels, dimension.kind))
     return GroupAgreement(name, dimension.id, raters, int(times.sum()), alpha, ac2)
 

@@ -151,11 +151,12 @@ class RunCounts:
 
 @dataclass(frozen=True, slots=True)
 class RunLine:
-    """A run in the list of runs; `deleted_at` is None for one that is not deleted."""
+    """A run in the list of runs; `deleted_at` is None for one that is not deleted, `rate` in rows a second as its progress has it."""
 
     run: Run
     counts: RunCounts
     deleted_at: datetime | None = None
+    rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,17 @@ PingpanError
 │   └── RunTaken           another worker works on this run
 ├── ExportError            a result cannot be written
 └── JobError               a job's specification or process is wrong
+    └── CardTaken          another job or run computes on the card
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
+
+def clause(words: str) -> str:
+    """Return another program's words without the full stop at their end, to be put inside a sentence."""
+    return words.rstrip(" \n.。")
 
 
 class PingpanError(Exception):
@@ -92,3 +98,7 @@ class ExportError(PingpanError):
 
 class JobError(PingpanError):
     """A job's specification or process is wrong."""
+
+
+class CardTaken(JobError):
+    """Another job or run computes on the card; wait for it, or stop it."""

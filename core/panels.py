@@ -58,14 +58,15 @@ def load_panel(path: Path) -> PanelSpec:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PanelError(f"{path}: the panel file cannot be read: {error}") from error
+        raise PanelError(f"{path}: the panel file cannot be read: {error}", zh=f"{path}：评委组文件无法读取：{error}") from error
     try:
         panel = _PanelFile.model_validate(data)
         faults = list(panel.faults())
     except ValidationError as error:
         faults = [f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
     if faults:
-        raise PanelError(f"{path}: the panel file is wrong:\n  " + "\n  ".join(faults))
+        lines = "\n  ".join(faults)
+        raise PanelError(f"{path}: the panel file is wrong:\n  {lines}", zh=f"{path}：评委组文件有误：\n  {lines}")
     judges = tuple(_judge(judge) for judge in panel.judges)
     canonical = json.dumps(panel.model_dump(), sort_keys=True, ensure_ascii=False)
     digest = hashlib.sha256(canonical.encode()).hexdigest()

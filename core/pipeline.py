@@ -11,27 +11,17 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Protocol
 
+from core.answers import answers_of
 from core.errors import DimensionError, JudgeError, JudgeUnavailable, PingpanError, RetrievalError, StoreError
-from core.ports import Aggregator, Judge, Retriever, RunStore, WorkItem
-from core.types import (
-    Dimension,
-    Example,
-    Item,
-    Judgement,
-    JudgementStatus,
-    JudgeRequest,
-    LocalText,
-    RenderedPrompt,
-    Run,
-    RunState,
-    one_language,
-    said,
-)
+from core.lanes import Answered, Batch, Broken, Event, Finished, Lane, Lanes
+from core.ports import Aggregator, Judge, Retriever, RunStore, WorkItem, rows_wanted
+from core.types import Dimension, Example, Item, Judgement, JudgeRequest, LocalText, RenderedPrompt, Run, RunState, said
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +29,10 @@ LOADING, JUDGING, DECIDING = "loading", "judging", "deciding"
 IN_TURN = "in_turn"
 # Verdicts cost so little that their batches may be larger than those of the judges.
 _DECIDE_CHUNK = 1_000
-_SUM_TOLERANCE = 1e-3
+# Prompts kept for the next judge that reads them, some 3 KB each.
+_PROMPTS_KEPT = 4_096
+# How long the loop waits for an answer before it looks at the clock and at whether it must stop.
+_LOOK_SECONDS = 0.1
 
 
 class PromptRenderer(Protocol):
@@ -60,6 +53,19 @@ class PipelineOptions:
     progress_seconds: float = 0.25
 
 
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How a panel's judges share the machine.
+
+    `lanes` names the lane of each judge that may work beside others: those of one lane take turns, lanes work side by
+    side, each in a thread; judges without a lane are asked in the loop's own thread. `prefetch` has, for a judge whose
+    start is slow, what can be done for it while the judge before it is still at work ("in_turn"); it ends at the event.
+    """
+
+    lanes: Mapping[str, str] = field(default_factory=dict)
+    prefetch: Mapping[str, Callable[[threading.Event], None]] = field(default_factory=dict)
+
+
 class _Halted(Exception):
     """Leaves the loop after the answers in flight are stored."""
 
@@ -75,6 +81,7 @@ def execute(
     dimensions: Mapping[str, Dimension],
     worker: str,
     options: PipelineOptions | None = None,
+    arrangement: Arrangement | None = None,
     on_progress: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> RunState:
@@ -87,7 +94,10 @@ def execute(
     """
     settings = options or PipelineOptions()
     heartbeat = Heartbeat(store, run.id, worker, settings.heartbeat_seconds)
-    loop = _Loop(run, store, dict(judges), retriever, prompts, aggregator, dimensions, settings, heartbeat, on_progress, clock)
+    loop = _Loop(
+        run, store, dict(judges), retriever, prompts, aggregator, dimensions, settings, arrangement or Arrangement(), heartbeat,
+        on_progress, clock,
+    )  # fmt: skip
     state = RunState.DONE
     error: LocalText = {}
     with heartbeat:
@@ -163,10 +173,13 @@ class _Loop:
     aggregator: Aggregator
     dimensions: Mapping[str, Dimension]
     options: PipelineOptions
+    arrangement: Arrangement
     heartbeat: Heartbeat
     on_progress: Callable[[], None] | None
     clock: Callable[[], float]
     _judges: dict[str, Judge] = field(default_factory=dict)
+    _rendered: OrderedDict[int, RenderedPrompt] = field(default_factory=OrderedDict)
+    _prefetched: _Prefetch | None = None
     _stage: str = ""
     _reported: float = -math.inf
 
@@ -174,12 +187,13 @@ class _Loop:
         """Do everything that is missing."""
         if self.heartbeat.halted:
             raise _Halted
+        ids = list(self.makers)
         if self.run.panel.schedule == IN_TURN:
-            for judge_id in self.makers:
-                self._judge_rows([judge_id], decide=False)
-                self.close()
+            for place, judge_id in enumerate(ids):
+                self._judge_all([judge_id], decide=False, upcoming=ids[place + 1 :])
+                self._close_judges()
         else:
-            self._judge_rows(list(self.makers), decide=True)
+            self._judge_all(ids, decide=True)
         self._set_stage(DECIDING)
         after = -1
         while (last := self._decide(after, _DECIDE_CHUNK)) is not None:
@@ -188,25 +202,102 @@ class _Loop:
         self._report(now=True)
 
     def close(self) -> None:
-        """Close the judges that are open."""
+        """Close the judges that are open, and end what was being prepared."""
+        self._close_judges()
+        if self._prefetched is not None:
+            self._prefetched.end()
+
+    def _close_judges(self) -> None:
         while self._judges:
             self._judges.popitem()[1].close()
 
+    def _judge_all(self, judge_ids: Sequence[str], *, decide: bool, upcoming: Sequence[str] = ()) -> None:
+        lanes = self.arrangement.lanes
+        if any(judge_id in lanes for judge_id in judge_ids):
+            groups: dict[str, list[str]] = {}
+            for judge_id in judge_ids:
+                groups.setdefault(lanes.get(judge_id, ""), []).append(judge_id)
+            self._judge_side_by_side(groups, decide=decide, upcoming=upcoming)
+        else:
+            self._judge_rows(judge_ids, decide=decide)
+
     def _judge_rows(self, judge_ids: Sequence[str], *, decide: bool) -> None:
+        """Ask the judges one after the other, batch by batch, in this thread."""
         after = -1
         while batch := self.store.work_items(self.run.id, judge_ids, after, self.options.batch_size):
             # Opened before the examples are looked for, so that a judge that cannot start is known at once.
             judges = [self._open(judge_id) for judge_id in judge_ids if any(judge_id not in work.judged_by for work in batch)]
             self._set_stage(JUDGING)
-            requests = self._requests(batch)
-            rendered: dict[int, RenderedPrompt] = {}
-            for judge in judges:
-                wanted = [request for work, request in zip(batch, requests, strict=True) if judge.id not in work.judged_by]
-                self._ask(judge, self._with_prompts(wanted, rendered) if judge.reads_prompts else wanted)
+            for judge, wanted in self._wanted(judges, batch):
+                self._ask(judge, wanted)
             if decide:
                 self._decide(batch[0].item.position - 1, len(batch))
                 self._committed()
             after = batch[-1].item.position
+
+    def _judge_side_by_side(self, groups: Mapping[str, Sequence[str]], *, decide: bool, upcoming: Sequence[str]) -> None:
+        """Ask the judges of each lane in a thread of its own; read, prepare and store in this one.
+
+        Each lane goes through the rows at its own pace, at most two batches being asked of it: a slow one holds no other
+        back. Models are loaded before the first row is asked, one after the other: transformers loads in one thread only.
+        """
+        missing = {judge_id for ids in groups.values() for judge_id in ids if self.store.work_items(self.run.id, [judge_id], -1, 1)}
+        judges = {judge_id: self._open(judge_id) for ids in groups.values() for judge_id in ids if judge_id in missing}
+        if not judges:
+            return
+        self._prefetch(upcoming)
+        self._set_stage(JUDGING)
+        lanes = Lanes([(name, wanted) for name, ids in groups.items() if (wanted := [judge_id for judge_id in ids if judge_id in missing])])
+        answers = _Unsaved(self.options.commit_seconds, self.clock, self.clock())
+        lanes.start()
+        try:
+            decided = -1
+            while not lanes.over:
+                hungry = lanes.hungry()
+                if hungry is not None:
+                    self._feed(hungry, judges)
+                for event in lanes.events(0.0 if hungry else _LOOK_SECONDS):
+                    self._take(event, answers)
+                if answers.due or self.heartbeat.halted:
+                    self._commit(answers.judgements)
+                    answers.saved()
+                if decide and lanes.done > decided:
+                    self._decide(decided, lanes.done - decided)
+                    decided = lanes.done
+        finally:
+            answers.judgements += lanes.stop(list(judges.values()))
+            if answers.judgements:
+                self.store.save_judgements(self.run.id, answers.judgements)
+        self._committed()
+
+    def _feed(self, lane: Lane, judges: Mapping[str, Judge]) -> None:
+        """Give a lane its next batch: the first is small, so that it soon begins, later ones grow to what its judges like."""
+        mine = [judges[judge_id] for judge_id in lane.judge_ids]
+        liked = max(self.options.batch_size, *(rows_wanted(judge) for judge in mine))
+        lane.size = min(liked, 2 * lane.size) if lane.size else self.options.batch_size
+        batch = self.store.work_items(self.run.id, lane.judge_ids, lane.cursor, lane.size)
+        if not batch:
+            lane.exhausted = True
+            return
+        asked = tuple((judge, tuple(wanted)) for judge, wanted in self._wanted(mine, batch))
+        lane.put(Batch(asked, batch[-1].item.position))
+
+    def _take(self, event: Event, answers: _Unsaved) -> None:
+        if isinstance(event, Answered):
+            answers.judgements.append(event.judgement)
+        elif isinstance(event, Broken):
+            raise event.error
+        elif isinstance(event, Finished):
+            answers.finished = True
+
+    def _prefetch(self, upcoming: Sequence[str]) -> None:
+        """Begin to prepare the next judge that has anything to do."""
+        following = next((one for one in upcoming if self.store.work_items(self.run.id, [one], -1, 1)), None)
+        prepare = self.arrangement.prefetch.get(following or "")
+        if prepare is not None:
+            if self._prefetched is not None:
+                self._prefetched.end()
+            self._prefetched = _Prefetch(prepare)
 
     def _open(self, judge_id: str) -> Judge:
         judge = self._judges.get(judge_id)
@@ -221,6 +312,15 @@ class _Loop:
                 )
             self._judges[judge_id] = judge
         return judge
+
+    def _wanted(self, judges: Sequence[Judge], batch: Sequence[WorkItem]) -> list[tuple[Judge, list[JudgeRequest]]]:
+        """Return what each judge must be asked of a batch."""
+        requests = self._requests(batch)
+        asked = []
+        for judge in judges:
+            wanted = [request for work, request in zip(batch, requests, strict=True) if judge.id not in work.judged_by]
+            asked.append((judge, self._with_prompts(wanted) if judge.reads_prompts else wanted))
+        return asked
 
     def _requests(self, batch: Sequence[WorkItem]) -> list[JudgeRequest]:
         shown = self._examples(batch)
@@ -246,16 +346,20 @@ class _Loop:
         self.store.save_examples(self.run.id, new)
         return shown | new
 
-    def _with_prompts(self, requests: Sequence[JudgeRequest], rendered: dict[int, RenderedPrompt]) -> list[JudgeRequest]:
+    def _with_prompts(self, requests: Sequence[JudgeRequest]) -> list[JudgeRequest]:
         if self.prompts is None:
             raise JudgeError(
                 "A judge of this panel reads prompts, but none are configured for this run.",
                 zh="这个评委组中有评委需要提示词，而本次运行没有配置提示词。",
             )
+        rendered = []
         for request in requests:
-            if request.item.id not in rendered:
-                rendered[request.item.id] = self.prompts.render(request.item, request.examples)
-        return [replace(request, prompt=rendered[request.item.id]) for request in requests]
+            prompt = self._rendered.get(request.item.id) or self.prompts.render(request.item, request.examples)
+            self._rendered[request.item.id] = prompt
+            rendered.append(replace(request, prompt=prompt))
+        while len(self._rendered) > _PROMPTS_KEPT:
+            self._rendered.popitem(last=False)
+        return rendered
 
     def _ask(self, judge: Judge, requests: Sequence[JudgeRequest]) -> None:
         """Ask one judge and commit its answers as they come; what it gave before it broke off is kept."""
@@ -319,75 +423,41 @@ class _Loop:
             self.on_progress()
 
 
-def answers_of(judge: Judge, requests: Sequence[JudgeRequest]) -> Generator[Judgement, None, None]:
-    """Yield exactly one judgement per request, in order, whatever the judge does; only JudgeUnavailable passes through.
+@dataclass(slots=True)
+class _Unsaved:
+    """Answers that are not committed yet; due every `seconds`, and when a batch is finished."""
 
-    When the judge raises, or answers for another row than the next one, the rows still without an answer are asked one
-    by one; a row that fails alone is FAILED with the reason. An OK answer without a full distribution is FAILED too.
-    """
-    done = 0
-    try:
-        for judgement in _checked(judge, requests):
-            yield judgement
-            done += 1
-    except JudgeUnavailable:
-        raise
-    except Exception as error:
-        logger.warning("judge %s on %d rows: %s", judge.id, len(requests), error, exc_info=not isinstance(error, _WrongAnswer))
-        if len(requests) == 1:
-            reason = error.messages if isinstance(error, PingpanError) else one_language(f"{type(error).__name__}: {error}")
-            yield _failed(judge, requests[0], reason)
-            return
-    for request in requests[done:]:
-        yield from answers_of(judge, [request])
+    seconds: float
+    clock: Callable[[], float]
+    since: float
+    judgements: list[Judgement] = field(default_factory=list)
+    finished: bool = False
+
+    @property
+    def due(self) -> bool:
+        """Return whether to commit now."""
+        return bool(self.judgements) and (self.finished or self.clock() - self.since >= self.seconds)
+
+    def saved(self) -> None:
+        """Begin the next interval."""
+        self.since, self.finished = self.clock(), False
 
 
-class _WrongAnswer(Exception):
-    """A judge's answers do not belong to its questions."""
+class _Prefetch:
+    """Something done ahead in a thread of its own."""
 
+    def __init__(self, prepare: Callable[[threading.Event], None]) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(prepare,), name="prefetch", daemon=True)
+        self._thread.start()
 
-def _checked(judge: Judge, requests: Sequence[JudgeRequest]) -> Iterator[Judgement]:
-    done = 0
-    stream = judge.judge(requests)
-    try:
-        for judgement in stream:
-            if done == len(requests):
-                logger.warning("judge %s gave more answers than the %d it was asked for; the rest is dropped", judge.id, done)
-                return
-            request = requests[done]
-            if judgement.item_id != request.item.id or judgement.judge_id != judge.id:
-                raise _WrongAnswer(
-                    f"asked for item {request.item.id}, judge {judge.id} answered item {judgement.item_id} as {judgement.judge_id}"
-                )
-            fault = _fault(judgement, request.dimension)
-            yield _failed(judge, request, fault, judgement.raw_reply) if fault else judgement
-            done += 1
-    finally:
-        if isinstance(stream, Generator):
-            stream.close()
-    if done < len(requests):
-        raise _WrongAnswer(f"judge {judge.id} gave {done} answers to {len(requests)} rows")
+    def end(self) -> None:
+        """Tell it to end, and wait until it has."""
+        self._over.set()
+        self._thread.join()
 
-
-def _fault(judgement: Judgement, dimension: Dimension) -> LocalText:
-    """Return what is wrong with an answer, empty for nothing."""
-    if judgement.status is not JudgementStatus.OK:
-        return {}
-    shares = judgement.probabilities
-    if set(shares) != set(dimension.labels):
-        given, scale = sorted(shares), list(dimension.labels)
-        return {
-            "zh": f"评委给出了 {given} 的概率，而量表是 {scale}。",
-            "en": f"The judge gave probabilities for {given}, but the scale is {scale}.",
-        }
-    if not all(math.isfinite(share) and share >= 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > _SUM_TOLERANCE:
-        return {"zh": f"评委给出的概率之和不为 1：{dict(shares)}。", "en": f"The judge's probabilities do not sum to 1: {dict(shares)}."}
-    if judgement.label not in dimension.labels:
-        label, scale = judgement.label, list(dimension.labels)
-        return {"zh": f"评委给出了 {label} 分，而量表是 {scale}。", "en": f"The judge gave the label {label}, but the scale is {scale}."}
-    return {}
-
-
-def _failed(judge: Judge, request: JudgeRequest, error: LocalText, raw_reply: str = "") -> Judgement:
-    prompt = "" if request.prompt is None else request.prompt.sha256
-    return Judgement(judge.id, request.item.id, JudgementStatus.FAILED, raw_reply=raw_reply, prompt_sha256=prompt, error=error)
+    def _run(self, prepare: Callable[[threading.Event], None]) -> None:
+        try:
+            prepare(self._over)
+        except Exception:  # the edge of the thread: the judge itself meets the same fault at its start, and says so
+            logger.warning("preparing the next judge failed", exc_info=True)

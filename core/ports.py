@@ -61,15 +61,34 @@ class Judge(Protocol):
         """Give back memory, processes and connections; the judge may not be used afterwards."""
 
 
+def rows_wanted(judge: Judge) -> int:
+    """Return the rows that a judge likes to be asked together (`preferred_batch`, when it states one), else 0."""
+    return int(getattr(judge, "preferred_batch", 0))
+
+
+class Explainer(Protocol):
+    """Says in words, on demand, why a judge gives a row a label. It never changes a score."""
+
+    def explain(self, request: JudgeRequest, label: int) -> Iterator[str]:
+        """Yield the words piece by piece; a reader that stops ends it. Raises JudgeError, or JudgeUnavailable for what may pass."""
+
+    def close(self) -> None:
+        """Give back memory and connections."""
+
+
 @dataclass(frozen=True, slots=True)
 class JudgeContext:
-    """What a judge's factory may use: the library it may learn from, dimensions by id, and a cache folder."""
+    """What a judge's factory may use: the library it may learn from, dimensions by id, and a cache folder.
+
+    `panel_id` is for messages that name a command of the panel's; "" where there is no panel.
+    """
 
     library: Sequence[LabelledItem]
     library_version: str
     dimensions: Mapping[str, Dimension]
     cache_dir: Path
     embedder: Embedder
+    panel_id: str = ""
 
 
 class JudgeFactory(Protocol):
@@ -77,6 +96,13 @@ class JudgeFactory(Protocol):
 
     def __call__(self, spec: JudgeSpec, context: JudgeContext) -> Judge:
         """Return a judge that is ready to answer. Raises JudgeError with what is missing and how to get it."""
+
+
+class ExplainerFactory(Protocol):
+    """Makes an explainer from a judge's line in a panel file; registered by family name in core/judging/registry.py."""
+
+    def __call__(self, spec: JudgeSpec, context: JudgeContext) -> Explainer:
+        """Return an explainer that is ready to be asked. Raises JudgeError with what is missing and how to get it."""
 
 
 class Aggregator(Protocol):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
-from core.types import Correction, Example, Item, Judgement, JudgementStatus, Outcome, Run, RunState, Verdict
+from core.types import Correction, Example, Item, Judgement, JudgementStatus, LocalText, Outcome, Run, RunState, Verdict
 
 
 class RowSort(StrEnum):
@@ -55,8 +56,24 @@ class RunPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplacedJudgement:
+    """An earlier answer of a judge on an item that was no vote, who asked again, and when."""
+
+    judge_id: str
+    status: JudgementStatus
+    raw_reply: str
+    error: LocalText
+    created_at: datetime
+    author: str
+    asked_again_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class RowDetail:
-    """Everything known of one item in one run; `previous_id` and `next_id` are its neighbours in sheet order."""
+    """Everything known of one item in one run; `previous_id` and `next_id` are its neighbours in sheet order.
+
+    `replaced` are answers that were asked for again, oldest first.
+    """
 
     run: Run
     item: Item
@@ -66,6 +83,7 @@ class RowDetail:
     corrections: tuple[Correction, ...]
     previous_id: int | None
     next_id: int | None
+    replaced: tuple[ReplacedJudgement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

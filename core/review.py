@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from core.queries import ReplacedJudgement
 from core.types import CorrectionKind, DimensionKind, Example, Item, Judgement, JudgementStatus, Outcome, Run, Verdict
 
 AUDIT_SHARE = 0.15
@@ -252,6 +253,7 @@ class Reviewed:
     current: int | None
     row: QueueRow | None
     lease: Lease | None
+    replaced: tuple[ReplacedJudgement, ...] = ()
     hidden: bool = False
 
 

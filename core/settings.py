@@ -23,6 +23,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the web server listens on; 0.0.0.0 opens it to the network.")
     port: int = Field(7860, ge=0, le=65535, description="Port of the web server; 0 takes a free one.")
     open_browser: bool = Field(True, description="Open the workbench in the browser when the server is up.")
+    users_file: Path | None = Field(
+        None, description="File of users who sign in (`./run.sh users add NAME`); empty: no login, a name is asked once."
+    )
+    auth_header: str = Field("", description="Header in which a reverse proxy hands over the user's name; only behind such a proxy.")
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in PINGPAN_HOME. postgresql+psycopg://… works too.")
     embedder: str = Field("ngram", description="`ngram` (embedded, no download) or a sentence-transformers name or path.")
     dimensions_dir: Path = Field(
@@ -48,6 +52,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("users_file", mode="before")
+    @classmethod
+    def _users_file(cls, path: object) -> Path | None:
+        return Path(str(path)).expanduser().absolute() if path else None
 
     def dimension_folders(self) -> tuple[Path, ...]:
         """Return the folders that dimension files are read from: the shipped one, then the user's own if there is one."""

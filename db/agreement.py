@@ -4,36 +4,59 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, Engine, and_, func, select
 from sqlalchemy.orm import aliased
 
 from core.review import Flag, VoteCount, VoteCounts
+from core.types import Run
 from db.base import StoreBase
 from db.engine import reading
+from db.kept import Kept, VerdictKey, verdict_key
 from db.models import CorrectionRecord, ItemRecord, PersonLabelRecord, VerdictRecord
 from db.runs import get_run
 
+_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """Counts that labels of people do not change, which are those that every row of the run goes into."""
+
+    panel: tuple[VoteCount, ...]
+    gold: tuple[VoteCount, ...]
+
 
 class AgreementStore(StoreBase):
-    """Counts labels of judges, verdicts and people."""
+    """Counts labels of judges, verdicts and people. What a finished run's judges and verdicts give is remembered."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._settled: Kept[VerdictKey, _Settled] = Kept(_KEPT)
 
     def vote_counts(self, run_id: int, *, blind_only: bool = True) -> VoteCounts:
         """Return a run's counts of labels; of people only those given blind, unless `blind_only` is off. Raises NotFound."""
         with reading(self.engine) as connection:
             run = get_run(connection, run_id)
             judges = tuple(spec.id for spec in run.panel.judges)
+            settled = self._settled.get(verdict_key(connection, run), lambda: _settled(connection, run))
             return VoteCounts(
                 run_id,
                 judges,
                 blind_only,
-                _panel(connection, run_id, len(judges)),
+                settled.panel,
                 _people(connection, run_id, len(judges), blind_only=blind_only),
                 _both(connection, run_id, blind_only=blind_only),
                 _everyone(connection, run_id, blind_only=blind_only),
                 _flags(connection, run_id),
-                _gold(connection, run_id, run.sheet_id, len(judges)),
+                settled.gold,
             )
+
+
+def _settled(connection: Connection, run: Run) -> _Settled:
+    judges = len(run.panel.judges)
+    return _Settled(_panel(connection, run.id, judges), _gold(connection, run.id, run.sheet_id, judges))
 
 
 def _labels(votes: str, judges: int) -> tuple[int | None, ...]:

@@ -24,6 +24,7 @@ from db.models import (
     LeaseRecord,
     PersonLabelRecord,
     RunRecord,
+    SeenRecord,
     VerdictRecord,
 )
 from db.records import CORRECTION_COLUMNS, VERDICT_COLUMNS, correction_of, item_of, select_items, verdict_of
@@ -66,6 +67,17 @@ class CorrectionStore(StoreBase):
         with writing(self.engine) as connection:
             _locked_item(connection, item_id)
             return _append(connection, run_id, item_id, act)
+
+    def saw(self, author: str, item_id: int) -> None:
+        """Keep that somebody was shown the votes of an item, once. An unknown item is left alone."""
+        author = clean(author)
+        with reading(self.engine) as connection:
+            known = connection.execute(select(ItemRecord.id).where(ItemRecord.id == item_id)).first() is not None
+            if not known or _has_seen(connection, item_id, author):
+                return
+        with writing(self.engine) as connection:
+            statement = dialect_insert(connection, SeenRecord).values(item_id=item_id, author=author, seen_at=now())
+            connection.execute(statement.on_conflict_do_nothing())
 
     def undo(self, run_id: int, author: str, item_id: int | None = None) -> Outcomes:
         """Append an undo of the author's latest act in a run (on `item_id`, where given) that still stands.
@@ -176,7 +188,7 @@ def _append(connection: Connection, run_id: int | None, item_id: int, act: Act) 
         "reason": clean(act.reason),
         "note": clean(act.note),
         "flags": [flag.value for flag in act.flags],
-        "blind": act.blind and not spoken,
+        "blind": act.blind and not spoken and not _has_seen(connection, item_id, author),
         "audit": act.audit and connection.execute(audited).scalar_one_or_none() is not None,
         "retracts": act.retracts,
         "created_at": now(),
@@ -189,6 +201,11 @@ def _append(connection: Connection, run_id: int | None, item_id: int, act: Act) 
     connection.execute(delete(lease).where(lease.run_id == run_id, lease.item_id == item_id, lease.annotator == author))
     event = next(event for event in events if event.id == event_id)
     return Outcomes(event, state, _current_label(connection, item_id, run_id))
+
+
+def _has_seen(connection: Connection, item_id: int, author: str) -> bool:
+    record = SeenRecord
+    return connection.execute(select(record.item_id).where(record.item_id == item_id, record.author == author)).first() is not None
 
 
 def _store_state(connection: Connection, item_id: int, state: ItemState) -> None:

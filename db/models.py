@@ -244,6 +244,26 @@ class JudgementRecord(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class ReplacedRecord(Base):
+    """An answer that was no vote and was asked for again by `author`: rows are only ever added."""
+
+    __tablename__ = "replaced_judgements"
+    __table_args__ = (Index("ix_replaced_judgements_run_id_item_id", "run_id", "item_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    judge_id: Mapped[str] = mapped_column(Text)
+    status: Mapped[JudgementStatus] = mapped_column(text_enum(JudgementStatus, "status", checked=False))
+    raw_reply: Mapped[str] = mapped_column(Text)
+    error: Mapped[LocalText] = mapped_column(LocalWords)
+    latency_ms: Mapped[float]
+    tokens: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    author: Mapped[str] = mapped_column(Text)
+    asked_again_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class TallyRecord(Base):
     """How many judgements of a status a judge has given in a run, kept with each insert: progress reads no judgement."""
 
@@ -408,6 +428,17 @@ class PersonLabelRecord(Base):
     audit: Mapped[bool] = mapped_column(Boolean)
     event_id: Mapped[int] = mapped_column(ForeignKey("corrections.id"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SeenRecord(Base):
+    """Somebody was shown what judges said of an item: a label of theirs that comes later is not blind."""
+
+    __tablename__ = "seen_votes"
+    __table_args__ = (PrimaryKeyConstraint("item_id", "author"),)
+
+    item_id: Mapped[int] = mapped_column(ForeignKey("items.id"))
+    author: Mapped[str] = mapped_column(Text)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class LeaseRecord(Base):

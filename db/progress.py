@@ -104,6 +104,14 @@ def _queue_place(connection: Connection, row: AnyRow) -> int:
     return connection.execute(before).scalar_one()
 
 
+def stored_rate(connection: Connection, run_id: int) -> float | None:
+    """Return a run's rows a second by what is stored, None until it is known: the figure of `progress` without its counts."""
+    run, tally = RunRecord, TallyRecord
+    answered = select(func.sum(tally.judgements)).where(tally.run_id == run_id).scalar_subquery()
+    row = connection.execute(select(run.judging_seconds, run.judge_count, answered.label("answered")).where(run.id == run_id)).one()
+    return row.answered / row.judge_count / row.judging_seconds if row.answered and row.judging_seconds > 0 else None
+
+
 def _speed(run: Run, judges: tuple[JudgeProgress, ...], judging_seconds: float) -> tuple[float | None, float | None]:
     """Return rows a second and the seconds left, each None until it is known."""
     answered = sum(judge.done for judge in judges)

@@ -13,17 +13,37 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Integer, and_, any_, case, cast, func, literal, or_, select, true, tuple_
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Integer,
+    and_,
+    any_,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    union,
+)
 
 from core.review import AUDIT_SHARE, GOLD, VERDICT, Mixture, QueueQuery, QueueScope, QueueView, ReviewState, Vote, unread_statuses
 from core.types import Outcome, Run
 from db.base import AnySelect
+from db.kept import Kept, VerdictKey, verdict_key
 from db.models import ItemRecord, LeaseRecord, PersonLabelRecord, VerdictRecord
 from db.paging import SearchHits
 from db.records import STATUS_BITS
 
 _UNREAD = sum(STATUS_BITS[status] for status in unread_statuses())
 _OWN = {QueueView.MINE, QueueView.SKIPPED}
+_SIZES_KEPT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +55,38 @@ class Counts:
     done: int
 
 
+@dataclass(frozen=True, slots=True)
+class SizesKey:
+    """What the sizes of a view depend on, whoever has labelled what."""
+
+    verdicts: VerdictKey
+    view: QueueView
+    dimension_id: str
+    label: int | None
+    outcome: Outcome | None
+    low_confidence: float
+
+
+class QueueMemory:
+    """What is remembered between pages of queues: searches, and the sizes of views of finished runs before people's labels."""
+
+    def __init__(self) -> None:
+        self.searches = SearchHits()
+        self.streams: Kept[SizesKey, tuple[int, int]] = Kept(_SIZES_KEPT)
+        self.views: Kept[SizesKey, list[int]] = Kept(_SIZES_KEPT)
+
+
 class QueueFinder:
     """Finds rows of one run's queue for one annotator. `free_at`, where given, leaves out rows that others have leased then."""
 
     def __init__(
-        self, connection: Connection, run: Run, query: QueueQuery, annotator: str, searches: SearchHits, free_at: datetime | None = None
+        self, connection: Connection, run: Run, query: QueueQuery, annotator: str, memory: QueueMemory, free_at: datetime | None = None
     ) -> None:
         self.connection = connection
         self.run = run
         self.query = query
         self.annotator = annotator
-        self.searches = searches
+        self.memory = memory
         self.free_at = free_at
         self.mixed = query.view is QueueView.ALL
         self._counts: Counts | None = None
@@ -111,13 +152,51 @@ class QueueFinder:
     def counts(self) -> Counts:
         """Return the sizes of the streams (asked once)."""
         if self._counts is None:
-            record = VerdictRecord
-            listed, audit = self._in_scope(), record.audit.is_not(None) if self.mixed else literal(value=False)
-            found = self.connection.execute(
-                select(_sum(and_(listed, ~audit)), _sum(and_(listed, audit)), _sum(~listed)).where(*self.conditions())
-            ).one()
-            self._counts = Counts(*(int(value or 0) for value in found))
+            key = self.sizes_key()
+            self._counts = self._counted() if key is None else self._derived(key)
         return self._counts
+
+    def sizes_key(self) -> SizesKey | None:
+        """Return under what the sizes of the view are remembered; None where they change with labels, or are those of a search."""
+        query = self.query
+        if query.search or query.votes or query.view in {*_OWN, QueueView.ADJUDICATION}:
+            return None
+        verdicts = verdict_key(self.connection, self.run)
+        if verdicts is None:
+            return None
+        return SizesKey(verdicts, query.view, query.dimension_id, query.label, query.outcome, query.low_confidence)
+
+    def _counted(self) -> Counts:
+        listed, audit = self._in_scope(), self._audit()
+        return Counts(*self._sums(self.conditions(), and_(listed, ~audit), and_(listed, audit), ~listed))
+
+    def _derived(self, key: SizesKey) -> Counts:
+        """Return the sizes from those of the whole view and from the few rows that people have touched or have now."""
+        audit, listed = self._audit(), self._in_scope()
+        plain, audited = self.memory.streams.get(key, lambda: self._streams(audit))
+        few = [*self.conditions(), self._touched_by_anybody()]
+        inside = self.query.scope is QueueScope.DONE
+        which = listed if inside else ~listed
+        some_plain, some_audited = self._sums(few, and_(which, ~audit), and_(which, audit))
+        if inside:
+            return Counts(some_plain, some_audited, plain + audited - some_plain - some_audited)
+        return Counts(plain - some_plain, audited - some_audited, some_plain + some_audited)
+
+    def _streams(self, audit: ColumnElement[bool]) -> tuple[int, int]:
+        plain, audited = self._sums(self.conditions(), ~audit, audit)
+        return plain, audited
+
+    def _sums(self, rows: Sequence[ColumnElement[bool]], *wanted: ColumnElement[bool]) -> list[int]:
+        found = self.connection.execute(select(*map(_sum, wanted)).select_from(VerdictRecord).where(*rows)).one()
+        return [int(value or 0) for value in found]
+
+    def _audit(self) -> ColumnElement[bool]:
+        return VerdictRecord.audit.is_not(None) if self.mixed else literal(value=False)
+
+    def _touched_by_anybody(self) -> ColumnElement[bool]:
+        """Return a condition that holds for every row outside of the open queue: labelled, passed over, or leased."""
+        leased = [select(LeaseRecord.item_id).where(LeaseRecord.run_id == self.run.id)] if self.free_at is not None else []
+        return VerdictRecord.item_id.in_(select_touched(self.run.id, self.annotator, *leased))
 
     def mixture(self) -> Mixture:
         """Return how the streams share the queue; what has left it counts for whoever takes the first row."""
@@ -184,7 +263,7 @@ class QueueFinder:
         return listed
 
     def _search(self, wanted: str) -> ColumnElement[bool]:
-        hits = self.searches.find(self.connection, self.run.sheet_id, wanted)
+        hits = self.memory.searches.find(self.connection, self.run.sheet_id, wanted)
         if self.connection.dialect.name == "postgresql":
             return VerdictRecord.item_id == any_(cast(list(hits), ARRAY(Integer)))
         # One parameter, however many hits.
@@ -227,6 +306,14 @@ class QueueFinder:
 
     def _count(self, statement: AnySelect) -> int:
         return self.connection.execute(select(func.count()).select_from(statement.order_by(None).subquery())).scalar_one()
+
+
+def select_touched(run_id: int, annotator: str, *more: AnySelect) -> CompoundSelect[Any]:
+    """Return the items of a run that anybody has labelled or settled, those that the annotator has labelled or skipped, and `more`."""
+    record = VerdictRecord
+    # The literal is what the partial index is made with.
+    reviewed = select(record.item_id).where(record.run_id == run_id, record.review != literal_column("'open'"))
+    return union(reviewed, _touched(annotator), *more)
 
 
 def view_condition(view: QueueView, low_confidence: float) -> ColumnElement[bool] | None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, select
 from core.errors import NotFound
 from core.queries import ExportRow, RowDetail, RowQuery, RunPage, RunRow, ShownExample
 from core.types import Correction, Judgement, Run, Verdict
+from db.asked_again import replaced_judgements
 from db.base import StoreBase, spans
 from db.corrections import last_corrections, standing_corrections
 from db.engine import reading
@@ -47,7 +48,8 @@ class ResultStore(StoreBase):
             corrections = tuple(standing_corrections(connection, item_id))
             examples = examples_by_item(connection, run_id, [item_id]).get(item_id, ())
             before, after = (_neighbour(connection, run.sheet_id, item.position, forward=forward) for forward in (False, True))
-        return RowDetail(run, item, rows[0].judgements, examples, rows[0].verdict, corrections, before, after)
+            replaced = tuple(replaced_judgements(connection, run_id, item_id))
+        return RowDetail(run, item, rows[0].judgements, examples, rows[0].verdict, corrections, before, after, replaced)
 
     def export_rows(self, run_id: int, chunk: int = 1_000) -> Iterator[ExportRow]:
         """Yield every row of a run in sheet order, with memory for `chunk` rows only. Raises NotFound."""

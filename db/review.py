@@ -35,15 +35,14 @@ from db.models import (
     SheetRecord,
     VerdictRecord,
 )
-from db.paging import SearchHits
-from db.queue import QueueFinder, own_condition, touched_by, view_condition
+from db.queue import QueueFinder, QueueMemory, own_condition, select_touched, touched_by, view_condition
 from db.runs import get_run, locked_run
 
 SNIPPET = 80
 _TRIED = 20
 _OWN = (QueueView.MINE, QueueView.SKIPPED)
 _SHARED = tuple(view for view in QueueView if view not in _OWN)
-_FAMILY_SHOWN = 20
+_FAMILY_SHOWN, _FAMILY_KNOWN = 20, 500
 _PASSAGE = 200
 
 
@@ -61,14 +60,14 @@ class ReviewStore(StoreBase):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._queue_hits = SearchHits()
+        self._queues = QueueMemory()
 
     def queue(self, run_id: int, query: QueueQuery, annotator: str = "") -> QueuePage:
         """Return one page of a queue. Raises NotFound."""
         size = max(1, query.page_size)
         with reading(self.engine) as connection:
             run = get_run(connection, run_id)
-            finder = QueueFinder(connection, run, query, annotator, self._queue_hits)
+            finder = QueueFinder(connection, run, query, annotator, self._queues)
             ids = finder.page(max(0, query.page) * size, size)
             return QueuePage(tuple(_rows(connection, run, ids)), finder.total(), query.page, size)
 
@@ -87,18 +86,15 @@ class ReviewStore(StoreBase):
         shared = [view_condition(view, query.low_confidence) for view in _SHARED]
         own = [own_condition(annotator, skipped=view is QueueView.SKIPPED) for view in _OWN]
         with reading(self.engine) as connection:
-            finder = QueueFinder(connection, get_run(connection, run_id), base, annotator, self._queue_hits)
+            finder = QueueFinder(connection, get_run(connection, run_id), base, annotator, self._queues)
             rows = finder.conditions()
-            totals = _summed(connection, rows, shared)
-            unfinished = _summed(connection, rows, [wanted if one is None else and_(one, wanted) for one in shared])
-            # The few that the annotator has touched are counted by themselves and taken off.
-            mine = (*rows, touched_by(annotator), wanted)
-            touched = _summed(connection, mine, shared)
-            personal = _summed(connection, (*rows, touched_by(annotator)), own)
-        counts = {
-            view: ViewCount(view, total, left - done) for view, total, left, done in zip(_SHARED, totals, unfinished, touched, strict=True)
-        }
-        conflicts = counts[QueueView.ADJUDICATION].total
+            totals = self._queues.views.get(finder.sizes_key(), lambda: _summed(connection, rows, shared))
+            # The few that people have touched are counted by themselves: labelled enough, and touched by the annotator.
+            reviewed = (*rows, VerdictRecord.item_id.in_(select_touched(run_id, annotator)))
+            closed = or_(~wanted, touched_by(annotator))
+            done = _summed(connection, reviewed, [closed if one is None else and_(one, closed) for one in shared])
+            conflicts, *personal = _summed(connection, reviewed, [view_condition(QueueView.ADJUDICATION, 0.0), *own])
+        counts = {view: ViewCount(view, total, total - away) for view, total, away in zip(_SHARED, totals, done, strict=True)}
         counts[QueueView.ADJUDICATION] = ViewCount(QueueView.ADJUDICATION, conflicts, conflicts)
         counts |= {view: ViewCount(view, total, total) for view, total in zip(_OWN, personal, strict=True)}
         return [counts[view] for view in QueueView]
@@ -106,7 +102,7 @@ class ReviewStore(StoreBase):
     def neighbours(self, run_id: int, query: QueueQuery, item_id: int, annotator: str = "") -> Neighbours:
         """Return an item's place in a queue and what stands beside it; outside of it, the first row is the next."""
         with reading(self.engine) as connection:
-            finder = QueueFinder(connection, get_run(connection, run_id), query, annotator, self._queue_hits)
+            finder = QueueFinder(connection, get_run(connection, run_id), query, annotator, self._queues)
             index = finder.place(item_id)
             total = finder.total()
             if index is None:
@@ -125,7 +121,7 @@ class ReviewStore(StoreBase):
             run = get_run(connection, run_id)
             while True:
                 moment = now()
-                finder = QueueFinder(connection, run, query, annotator, self._queue_hits, free_at=moment)
+                finder = QueueFinder(connection, run, query, annotator, self._queues, free_at=moment)
                 found = finder.page(0, _TRIED)
                 if not found:
                     return None
@@ -188,10 +184,15 @@ class ReviewStore(StoreBase):
         """Return the other rows of an item's near-duplicate family in a run, worst first; none before they are known."""
         record = FamilyRecord
         mine = select(record.family).where(record.item_id == item_id).scalar_subquery()
-        query = select(record.item_id).where(record.family == mine, record.item_id != item_id).limit(_FAMILY_SHOWN)
+        kin = select(record.item_id).where(record.family == mine, record.item_id != item_id).limit(_FAMILY_KNOWN)
         with reading(self.engine) as connection:
-            ids = list(connection.execute(query).scalars())
-            return _rows(connection, get_run(connection, run_id), ids) if ids else []
+            ids = list(connection.execute(kin).scalars())
+            if not ids:
+                return []
+            verdict = VerdictRecord
+            query = select(verdict.item_id).where(verdict.run_id == run_id, verdict.item_id.in_(ids))
+            worst = query.order_by(verdict.expected_error.desc(), verdict.disagreement.desc(), verdict.position).limit(_FAMILY_SHOWN)
+            return _rows(connection, get_run(connection, run_id), list(connection.execute(worst).scalars()))
 
     # The audit
 

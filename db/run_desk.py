@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from sqlalchemy import Connection, Engine, and_, case, func, select
@@ -14,11 +13,13 @@ from sqlalchemy import Connection, Engine, and_, case, func, select
 from core.desks import RunCounts, RunLine
 from core.review import ReviewState
 from core.types import Item, Outcome, Run
-from db.base import StoreBase, spans
+from db.base import StoreBase, now, spans
 from db.engine import reading
+from db.kept import Kept, VerdictKey, verdict_key
 from db.models import ItemLabelRecord, ItemRecord, RunRecord, VerdictRecord
+from db.progress import stored_rate
 from db.records import item_of, run_of, select_items, select_runs
-from db.runs import get_run
+from db.runs import DELETED_KEPT, get_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     Ints: TypeAlias = NDArray[np.int64]
     Floats: TypeAlias = NDArray[np.float64]
 
-K = TypeVar("K")
-V = TypeVar("V")
 # A label that is not there, in an array of labels.
 NO_LABEL = -(2**31)
 _KEPT = 6
@@ -59,28 +58,18 @@ class VerdictColumns:
     expected: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class _VerdictKey:
-    """What changes whenever a run's verdicts do."""
-
-    run_id: int
-    aggregator: str
-    decided: int
-
-
 class RunDeskStore(StoreBase):
     """Reads runs side by side. Columns of sheets and finished verdicts are remembered for the next page."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._columns_lock = threading.Lock()
-        self._sheets: OrderedDict[int, SheetColumns] = OrderedDict()
-        self._verdicts: OrderedDict[_VerdictKey, VerdictColumns] = OrderedDict()
-        self._outcomes: OrderedDict[_VerdictKey, dict[Outcome, int]] = OrderedDict()
+        self._sheets: Kept[int, SheetColumns] = Kept(_KEPT)
+        self._verdicts: Kept[VerdictKey, VerdictColumns] = Kept(_KEPT)
+        self._outcomes: Kept[VerdictKey, dict[Outcome, int]] = Kept(1_000)
 
     def run_lines(self, limit: int = 50, offset: int = 0, *, deleted: bool = False) -> list[RunLine]:
         """Return runs, newest first, with their counts."""
-        wanted = RunRecord.deleted_at.is_not(None) if deleted else RunRecord.deleted_at.is_(None)
+        wanted = RunRecord.deleted_at >= now() - DELETED_KEPT if deleted else RunRecord.deleted_at.is_(None)
         query = select_runs().where(wanted).order_by(RunRecord.id.desc()).limit(limit).offset(offset)
         with reading(self.engine) as connection:
             runs = [run_of(row) for row in connection.execute(query)]
@@ -88,7 +77,7 @@ class RunDeskStore(StoreBase):
 
     def run_total(self, *, deleted: bool = False) -> int:
         """Return how many runs there are."""
-        wanted = RunRecord.deleted_at.is_not(None) if deleted else RunRecord.deleted_at.is_(None)
+        wanted = RunRecord.deleted_at >= now() - DELETED_KEPT if deleted else RunRecord.deleted_at.is_(None)
         with reading(self.engine) as connection:
             return connection.execute(select(func.count()).select_from(RunRecord).where(wanted)).scalar_one()
 
@@ -99,18 +88,15 @@ class RunDeskStore(StoreBase):
 
     def sheet_columns(self, sheet_id: int) -> SheetColumns:
         """Return the columns of a sheet; items never change, so they are read once."""
-        with self._columns_lock:
-            if sheet_id in self._sheets:
-                self._sheets.move_to_end(sheet_id)
-                return self._sheets[sheet_id]
+        return self._sheets.get(sheet_id, lambda: self._read_sheet(sheet_id))
+
+    def _read_sheet(self, sheet_id: int) -> SheetColumns:
         record = ItemRecord
         query = select(record.id, record.dimension_id, record.gold)
         with reading(self.engine) as connection:
             rows = connection.execute(query.where(record.sheet_id == sheet_id).order_by(record.position)).all()
         ids, dimensions, gold = zip(*rows, strict=True) if rows else ((), (), ())
-        found = SheetColumns(np.array(ids, dtype=np.int64), dimensions, _labels(gold))
-        self._remember(self._sheets, sheet_id, found)
-        return found
+        return SheetColumns(np.array(ids, dtype=np.int64), dimensions, _labels(gold))
 
     def sheet_keys(self, sheet_id: int) -> list[SheetKey]:
         """Return what the items of a sheet are known again by, in sheet order."""
@@ -121,24 +107,27 @@ class RunDeskStore(StoreBase):
 
     def verdict_columns(self, run: Run) -> VerdictColumns:
         """Return the verdicts of a run's aggregator."""
-        record = VerdictRecord
-        mine = (record.run_id == run.id, record.aggregator == run.aggregator)
         with reading(self.engine) as connection:
-            key = _key(connection, run)
-            with self._columns_lock:
-                if key in self._verdicts:
-                    self._verdicts.move_to_end(key)
-                    return self._verdicts[key]
-            query = select(record.item_id, record.label, record.expected).where(*mine).order_by(record.item_id)
-            rows = connection.execute(query).all()
+            key = verdict_key(connection, run)
+        return self._verdicts.get(key, lambda: self._read_verdicts(run))
+
+    def _read_verdicts(self, run: Run) -> VerdictColumns:
+        record = VerdictRecord
+        query = select(record.item_id, record.label, record.expected).where(record.run_id == run.id, record.aggregator == run.aggregator)
+        with reading(self.engine) as connection:
+            rows = connection.execute(query.order_by(record.item_id)).all()
         ids, labels, expected = zip(*rows, strict=True) if rows else ((), (), ())
-        found = VerdictColumns(
+        return VerdictColumns(
             np.array(ids, dtype=np.int64),
             _labels(labels),
             np.array([np.nan if value is None else value for value in expected], dtype=np.float64),
         )
-        self._remember(self._verdicts, key, found)
-        return found
+
+    def columns_at_hand(self, first: Run, second: Run) -> bool:
+        """Return whether what two runs are compared by is remembered, so that comparing them reads few rows."""
+        with reading(self.engine) as connection:
+            verdicts = [verdict_key(connection, run) in self._verdicts for run in (first, second)]
+        return all(verdicts) and all(run.sheet_id in self._sheets for run in (first, second))
 
     def people_labels(self, sheet_id: int) -> dict[int, int]:
         """Return people's label of every item of a sheet that has one."""
@@ -175,31 +164,17 @@ class RunDeskStore(StoreBase):
         counts = RunCounts(
             sum(outcomes.values()), outcomes, sum(states.values()), states[ReviewState.CONFLICT], states[ReviewState.SETTLED], differing
         )
-        return RunLine(run, counts, run.deleted_at)
+        return RunLine(run, counts, run.deleted_at, stored_rate(connection, run.id))
 
     def _by_outcome(self, connection: Connection, run: Run) -> dict[Outcome, int]:
         """Return the counts by outcome, remembered for as many verdicts: a list of long runs must not read them all again."""
-        key = _key(connection, run)
-        with self._columns_lock:
-            if key in self._outcomes:
-                return self._outcomes[key]
         record = VerdictRecord
-        query = select(record.outcome, func.count()).where(record.run_id == run.id, record.aggregator == run.aggregator)
-        found: dict[Outcome, int] = {row[0]: row[1] for row in connection.execute(query.group_by(record.outcome))}
-        self._remember(self._outcomes, key, found, kept=1_000)
-        return found
 
-    def _remember(self, known: OrderedDict[K, V], key: K, value: V, kept: int = _KEPT) -> None:
-        with self._columns_lock:
-            known[key] = value
-            while len(known) > kept:
-                known.popitem(last=False)
+        def count() -> dict[Outcome, int]:
+            query = select(record.outcome, func.count()).where(record.run_id == run.id, record.aggregator == run.aggregator)
+            return {row[0]: row[1] for row in connection.execute(query.group_by(record.outcome))}
 
-
-def _key(connection: Connection, run: Run) -> _VerdictKey:
-    record = VerdictRecord
-    query = select(func.count()).where(record.run_id == run.id, record.aggregator == run.aggregator)
-    return _VerdictKey(run.id, run.aggregator, connection.execute(query).scalar_one())
+        return self._outcomes.get(verdict_key(connection, run), count)
 
 
 def _labels(values: Sequence[int | None]) -> Ints:

@@ -7,7 +7,7 @@ then can do no harm: what is stored is unique, and the first stored stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,8 @@ from db.records import panel_document, run_of, select_runs
 from db.workers import is_alive
 
 STALE_AFTER = timedelta(seconds=60)
+# For so long a deleted run can be brought back; then it is removed for good (db/housekeeping.py).
+DELETED_KEPT = timedelta(days=30)
 # A run whose workers die again and again without one more judgement is ended: it would take every worker with it.
 MAX_DEATHS = 5
 # More than this between two heartbeats was sleep of the machine or a stopped process, not work.
@@ -88,22 +90,32 @@ class RunRepository(StoreBase):
             rows = connection.execute(query).all()
         return next((run_of(row) for row in rows if mapping is None or row.mapping == dict(mapping)), None)
 
-    def claim_next(self, worker: str, stale_after: timedelta = STALE_AFTER) -> Run | None:
+    def claim_next(
+        self, worker: str, stale_after: timedelta = STALE_AFTER, hindrance: Callable[[Run], LocalText] = lambda _: {}
+    ) -> Run | None:
         """Take the next run for `worker`: one that a dead or silent worker left first, then the oldest in the queue.
 
         Returns None when there is nothing to do. Two workers never get the same run. A run that was left with a request
-        to stop is stopped, and one whose workers died 5 times without a new judgement fails.
+        to stop is stopped, and one whose workers died 5 times without a new judgement fails. A queued run that has a
+        `hindrance` is passed over and shows it; it must not ask the database.
         """
         with writing(self.engine) as connection:
             for row in connection.execute(_lockable(RunRecord.state == RunState.RUNNING).order_by(RunRecord.queued_at, RunRecord.id)):
                 if (row.worker == worker or _abandoned(row, stale_after)) and _take_over(connection, row, worker):
                     return get_run(connection, row.id)
-            query = _lockable(RunRecord.state == RunState.QUEUED).order_by(RunRecord.queued_at, RunRecord.id).limit(1)
-            queued = connection.execute(query).one_or_none()
-            if queued is None:
-                return None
-            _lease(connection, queued, worker)
-            return get_run(connection, queued.id)
+            passed: list[int] = []
+            while True:  # one row at a time, so that others meanwhile find the rest unlocked
+                queued = _lockable(RunRecord.state == RunState.QUEUED).where(RunRecord.id.not_in(passed))
+                first = connection.execute(queued.order_by(RunRecord.queued_at, RunRecord.id).limit(1)).one_or_none()
+                if first is None:
+                    return None
+                reason = hindrance(get_run(connection, first.id))
+                if not reason:
+                    _lease(connection, first, worker)
+                    return get_run(connection, first.id)
+                passed.append(first.id)
+                if dict(first.error) != dict(reason):
+                    _set(connection, first.id, error=clean_words(reason))
 
     def claim(self, run_id: int, worker: str, stale_after: timedelta = STALE_AFTER) -> Run:
         """Take this run for `worker`, out of its turn, whatever its state but RUNNING by a living worker.
@@ -173,7 +185,8 @@ class RunRepository(StoreBase):
             if row.state is RunState.RUNNING and not _abandoned(row, STALE_AFTER):
                 _set(connection, run_id, stop_requested=StopRequest.STOP)
             elif row.state in {RunState.RUNNING, RunState.QUEUED, RunState.PAUSED}:
-                _set(connection, run_id, state=RunState.STOPPED, finished_at=now(), **_FREE)
+                error = {} if row.state is RunState.QUEUED else row.error  # what it waited for is no reason any more
+                _set(connection, run_id, state=RunState.STOPPED, finished_at=now(), error=error, **_FREE)
             return get_run(connection, run_id)
 
     def request_requeue(self, run_id: int, worker: str) -> None:
@@ -206,8 +219,7 @@ class RunRepository(StoreBase):
             row = locked_run(connection, run_id)
             if row.aggregator == aggregator:
                 return get_run(connection, run_id)
-            if row.state is RunState.RUNNING and not _abandoned(row, STALE_AFTER):
-                raise _taken(run_id, row.worker)
+            held_by_worker(row)
             again = {"state": RunState.QUEUED, "queued_at": now(), "finished_at": None} if row.state is RunState.DONE else {}
             _set(connection, run_id, aggregator=aggregator, families_of="", **again)
             return get_run(connection, run_id)
@@ -221,9 +233,11 @@ class RunRepository(StoreBase):
         return self.run(run_id)
 
     def restore_run(self, run_id: int) -> Run:
-        """Bring a deleted run back in the state it was left in. Raises NotFound."""
+        """Bring a deleted run back in the state it was left in. Raises NotFound, also 30 days after it was deleted."""
         with writing(self.engine) as connection:
-            locked_run(connection, run_id)
+            row = locked_run(connection, run_id)
+            if row.deleted_at is not None and row.deleted_at < now() - DELETED_KEPT:
+                raise _no_run(run_id)
             _set(connection, run_id, deleted_at=None)
             return get_run(connection, run_id)
 
@@ -279,7 +293,7 @@ def get_run(connection: Connection, run_id: int) -> Run:
     """Return a run within a transaction. Raises NotFound."""
     row = connection.execute(select_runs().where(RunRecord.id == run_id)).one_or_none()
     if row is None:
-        raise NotFound(f"There is no run {run_id}.", zh=f"没有编号为 {run_id} 的评判任务。")
+        raise _no_run(run_id)
     return run_of(row)
 
 
@@ -288,13 +302,23 @@ def locked_run(connection: Connection, run_id: int) -> AnyRow:
     query = select(table_of(RunRecord)).where(RunRecord.id == run_id).with_for_update(key_share=True)
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise NotFound(f"There is no run {run_id}.", zh=f"没有编号为 {run_id} 的评判任务。")
+        raise _no_run(run_id)
     return row
 
 
 def beat_seconds(row: AnyRow, moment: datetime) -> float:
     """Return the seconds worked since the run's last heartbeat."""
     return 0.0 if row.heartbeat_at is None else min(max((moment - row.heartbeat_at).total_seconds(), 0.0), LONGEST_BEAT_S)
+
+
+def held_by_worker(row: AnyRow) -> None:
+    """Raise RunTaken where a living worker is at the run of a locked row."""
+    if row.state is RunState.RUNNING and not _abandoned(row, STALE_AFTER):
+        raise _taken(row.id, row.worker)
+
+
+def _no_run(run_id: int) -> NotFound:
+    return NotFound(f"There is no run {run_id}.", zh=f"没有编号为 {run_id} 的评判任务。")
 
 
 def _lockable(condition: Any) -> AnySelect:

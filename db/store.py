@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from db.agreement import AgreementStore
+from db.asked_again import AskedAgainStore
 from db.corrections import CorrectionStore
+from db.fault_answers import FaultAnswerStore
+from db.housekeeping import HousekeepingStore
 from db.libraries import LibraryStore
 from db.library_desk import LibraryDeskStore
 from db.progress import ProgressStore
@@ -12,6 +15,7 @@ from db.review import ReviewStore
 from db.run_desk import RunDeskStore
 from db.runs import RunRepository
 from db.sheets import SheetStore
+from db.training import TrainingStore
 from db.work import WorkStore
 
 
@@ -27,6 +31,10 @@ class SqlStore(
     AgreementStore,
     LibraryDeskStore,
     RunDeskStore,
+    TrainingStore,
+    FaultAnswerStore,
+    HousekeepingStore,
+    AskedAgainStore,
 ):
     """The store on SQLite or PostgreSQL. It holds no state but the engine and what it remembers of searches; any thread may use it.
 

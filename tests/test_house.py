@@ -104,11 +104,13 @@ def test_every_setting_stands_in_the_docs_with_its_default(document: str) -> Non
 
 
 def test_every_command_stands_in_the_readme() -> None:
-    from webapp.cli.app import app, library_app
+    from webapp.cli.app import app
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     names = [(c.name or (c.callback.__name__ if c.callback else "")).replace("_", "-") for c in app.registered_commands]
-    names += [f"library {c.name}" for c in library_app.registered_commands]
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        names += [f"{group.name} {command.name}" for command in group.typer_instance.registered_commands]
     assert [name for name in names if f"./run.sh {name}" not in readme] == []
 
 

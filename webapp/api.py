@@ -17,8 +17,10 @@ from core.queries import RowDetail, RowQuery, RowSort, RunPage, RunProgress
 from core.settings import Settings
 from core.types import JudgementStatus, Outcome
 from webapp.api_desk import desk_routes
+from webapp.api_faults import fault_api
 from webapp.api_types import Aggregate, Ask, Offer, Parsed, Reading, Start, Started, language_of, parsed_of, told
 from webapp.files import UPLOAD_TYPE, Receiver, file_name
+from webapp.identity import identity_of
 from webapp.pages.address import RunAddress
 from webapp.pages.render import load_renderer
 from webapp.pages.translate import Language, Translator
@@ -79,6 +81,7 @@ def api_routes(workbench: Workbench, settings: Settings) -> APIRouter:
     _add_runs(router, workbench)
     _add_results(router, workbench)
     desk_routes(router, workbench, settings)
+    fault_api(router, workbench)
     return router
 
 
@@ -185,9 +188,12 @@ def _add_results(router: APIRouter, workbench: Workbench) -> None:
         return workbench.rows(run_id, RowQuery(dimension, outcome, label, status, search, sort, descending, page - 1, page_size))
 
     @router.get("/runs/{run_id}/rows/{item_id}")
-    def row(run_id: int, item_id: int) -> RowDetail:
+    def row(request: Request, run_id: int, item_id: int) -> RowDetail:
         """Return everything known of one row."""
-        return workbench.row(run_id, item_id)
+        found = workbench.row(run_id, item_id)
+        if viewer := identity_of(request).annotator:
+            workbench.review.saw(viewer, item_id)
+        return found
 
     @router.get("/runs/{run_id}/export/{kind}")
     def export(run_id: int, kind: str, encoding: str = "utf-8-sig") -> RedirectResponse:

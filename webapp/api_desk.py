@@ -12,6 +12,7 @@ from core.review import Agreement, Outcomes, QueuePage, QueueQuery, QueueScope, 
 from core.settings import Settings
 from core.types import Library, Origin
 from webapp.api_types import (
+    AskAgain,
     Examples,
     GiveLabel,
     JudgeAgain,
@@ -78,6 +79,13 @@ def _add_runs(router: APIRouter, workbench: Workbench) -> None:
         """Queue a new run over some rows of a run, with its library as it is now."""
         run = workbench.library_desk.judge_again(run_id, wanted.items, example_id=wanted.example)
         return told(request, "library.judged_again", url=RunAddress(run=run.id).url(language_of(request)), id=run.id, rows=run.items)
+
+    @router.post("/runs/{run_id}/ask-again")
+    def ask_again(request: Request, run_id: int, wanted: AskAgain) -> JSONResponse:
+        """Have answers that failed, were off the menu or refused given again; what was answered is kept."""
+        author = author_of(request, wanted, needed=False)
+        count = workbench.ask_again(run_id, author, wanted.item, wanted.judge)
+        return told(request, "run.asked_again" if count else "run.nothing_to_ask", count=count)
 
 
 def _add_labels(router: APIRouter, workbench: Workbench) -> None:

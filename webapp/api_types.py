@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.errors import LabelError
 from core.review import Flag
 from core.types import Dimension, Library, PanelSpec, RowProblem, Severity
-from webapp.identity import clean_name, identify
+from webapp.identity import clean_name, identity_of
 from webapp.pages.render import load_renderer
 from webapp.pages.translate import Language, preferred_language
 from webapp.views import SheetPreview
@@ -112,6 +112,13 @@ class JudgeAgain(Given):
     example: int | None = None
 
 
+class AskAgain(Signed):
+    """Answers of a run to ask for again: all that are no votes, or those of one row and one judge."""
+
+    item: int | None = None
+    judge: str = Field("", max_length=200)
+
+
 class PanelText(Given):
     """A panel as its file has it: the id it is kept under and the YAML."""
 
@@ -193,10 +200,11 @@ def language_of(request: Request) -> Language:
     return preferred_language("", request.headers.get("accept-language", ""))
 
 
-def author_of(request: Request, given: Signed) -> str:
-    """Return who signs a change. Raises LabelError where nobody does."""
-    name = clean_name(given.author) or identify(request.cookies).annotator
-    if not name:
+def author_of(request: Request, given: Signed, *, needed: bool = True) -> str:
+    """Return who signs a change: the login's name where there is one. Raises LabelError where nobody does."""
+    who = identity_of(request)
+    name = who.annotator if who.login else clean_name(given.author) or who.annotator
+    if not name and needed:
         texts = {language: load_renderer(language).t("shell.need_name") for language in Language}
         raise LabelError(texts[Language.EN], texts[Language.ZH])
     return name

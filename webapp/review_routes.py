@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import LabelError, NotFound, PingpanError
 from core.review import Flag
-from webapp.identity import Identity, identify
+from webapp.identity import Identity, identity_of
 from webapp.pages.render import load_renderer
 from webapp.pages.review import Panes, Pulse, ReviewHandlers, Saved
 from webapp.pages.translate import Language
@@ -103,6 +103,10 @@ def review_routes(workbench: Workbench) -> APIRouter:
     def answer(request: Request, language: Language, act: Callable[[ReviewHandlers, Identity], object]) -> JSONResponse:
         return _answer(language, lambda: act(pages[language], _who(request)))
 
+    @router.get("/page")
+    def page(request: Request, language: Language, query: Annotated[str, Query()]) -> JSONResponse:
+        return answer(request, language, lambda page, who: {"page": page.page(query, who)})
+
     @router.get("/panes")
     def panes(request: Request, language: Language, query: Annotated[str, Query()]) -> JSONResponse:
         return answer(request, language, lambda page, who: _panes(page.panes(query, who)))
@@ -150,7 +154,7 @@ def review_routes(workbench: Workbench) -> APIRouter:
 
 
 def _who(request: Request) -> Identity:
-    return identify(request.cookies)
+    return identity_of(request)
 
 
 def _answer(language: Language, act: Callable[[], object]) -> JSONResponse:

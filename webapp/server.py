@@ -21,18 +21,27 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import NotFound, PingpanError, SettingsError
+from core.processes import current_process
 from core.settings import ASSETS, Settings
 from webapp.api import add_api_docs, api_routes
+from webapp.fault_routes import fault_routes
 from webapp.files import file_routes
+from webapp.identity import LOGIN_SCOPE
+from webapp.login import LoginGate, login_routes, make_door
 from webapp.pages.render import load_renderer
 from webapp.pages.shell import NAVIGATION
 from webapp.pages.translate import Language, preferred_language
 from webapp.review_routes import review_routes
+from webapp.training_routes import training_routes
+from webapp.why_routes import why_routes
 from webapp.workbench import Workbench
 from webapp.worker import WorkerSupervisor
 
 WEB = ASSETS / "web"
-STYLES, SCRIPTS = ("pingpan.css", "desk.css", "review.css"), ("pingpan.js", "desk.js", "review.js")
+STYLES, SCRIPTS = (
+    ("pingpan.css", "desk.css", "review.css", "faults.css", "training.css", "why.css"),
+    ("pingpan.js", "desk.js", "review.js", "faults.js", "training.js", "why.js"),
+)
 STATIC_FILES = dict.fromkeys(STYLES, "text/css") | dict.fromkeys(SCRIPTS, "text/javascript") | {"icon.svg": "image/svg+xml"}
 COOKIE = "pingpan_language"
 GRADIO_ENVIRONMENT = {
@@ -47,13 +56,20 @@ def create_app(workbench: Workbench, settings: Settings) -> FastAPI:
     """Return the application: /zh and /en are the pages, /files uploads and downloads, /health says that it lives."""
     app = FastAPI(title="Pingpan", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(FriendlyNotFound)
+    door = make_door(settings)
+    if door is not None:
+        app.add_middleware(LoginGate, door=door)
+    app.include_router(login_routes(door))
     app.include_router(file_routes(workbench, settings))
     api = api_routes(workbench, settings)
     app.include_router(api)
     add_api_docs(app, api)
     app.include_router(review_routes(workbench))
+    app.include_router(fault_routes(workbench))
+    app.include_router(why_routes(workbench))
+    app.include_router(training_routes(workbench, settings))
     _add_plain_routes(app)
-    _mount_pages(app, workbench, settings)
+    _mount_pages(app, workbench, settings, login=door is not None)
     return app
 
 
@@ -141,7 +157,7 @@ def _is_page(message: Message) -> bool:
     return bytes(headers.get(b"content-type", b"")).startswith(b"text/html")
 
 
-def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings) -> None:
+def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings, *, login: bool) -> None:
     os.environ.update(GRADIO_ENVIRONMENT)
     import gradio as gr
 
@@ -163,6 +179,7 @@ def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings) -> None
                 app,
                 site,
                 path=f"/{language}",
+                auth_dependency=(lambda request: request.scope.get(LOGIN_SCOPE)) if login else None,
                 server_name=settings.host,
                 server_port=settings.port,
                 footer_links=[],
@@ -176,7 +193,9 @@ def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings) -> None
 
 
 def serve(settings: Settings) -> None:
-    """Serve the workbench until Ctrl-C or SIGTERM; a worker process beside it does the judging and ends with it.
+    """Serve the workbench until Ctrl-C or SIGTERM; a worker beside it judges and a job runner starts training jobs, and end with it.
+
+    Jobs go on.
 
     Raises SettingsError where the address cannot be listened on.
     """
@@ -186,7 +205,10 @@ def serve(settings: Settings) -> None:
     port = listener.getsockname()[1]
     settings = settings.model_copy(update={"port": port})
     workbench = Workbench.open(settings)
-    supervisor = WorkerSupervisor(environment={"PINGPAN_HOME": str(settings.home.resolve())})
+    environment = {"PINGPAN_HOME": str(settings.home.resolve())}
+    runner = (sys.executable, "-m", "webapp.job_runner", "--parent", current_process())
+    supervisors = (WorkerSupervisor(environment), WorkerSupervisor(environment, runner, name="job runner"))
+    prewarm = workbench.prewarm()
     shown_host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
     url = f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}/"
 
@@ -195,7 +217,9 @@ def serve(settings: Settings) -> None:
             """Start listening; what competes for the processor with the first page comes after."""
             await super().startup(sockets)
             if self.started:
-                supervisor.start()
+                for supervisor in supervisors:
+                    supervisor.start()
+                prewarm.start()
                 _announce(url, settings.open_browser)
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s server %(name)s: %(message)s")
@@ -207,7 +231,10 @@ def serve(settings: Settings) -> None:
         with contextlib.suppress(KeyboardInterrupt):  # how a server ends
             Server(config).run(sockets=[listener])
     finally:
-        supervisor.stop()
+        workbench.explanations.close()
+        prewarm.stop()
+        for supervisor in supervisors:
+            supervisor.stop()
         listener.close()
 
 

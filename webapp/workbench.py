@@ -24,12 +24,19 @@ from db.migrate import upgrade
 from db.store import SqlStore
 from webapp.services.agreement import AgreementDesk
 from webapp.services.engine import Engine
+from webapp.services.explaining import Explanations
 from webapp.services.exports import Exporter, ExportKind
+from webapp.services.fault_answers import FaultAnswers
 from webapp.services.libraries import LibraryDesk
 from webapp.services.model_states import ModelStates
 from webapp.services.panel_desk import PanelDesk
+from webapp.services.prewarm import Prewarm
 from webapp.services.review import ReviewDesk
 from webapp.services.run_desk import RunDesk
+from webapp.services.training.candidates import CandidateDesk
+from webapp.services.training.jobs import JobDesk
+from webapp.services.training.leases import CardLeases
+from webapp.services.training.snapshots import SnapshotDesk
 from webapp.services.uploads import Upload, Uploads, read_options
 from webapp.views import Estimate, ExportTargets, Question, SheetPreview
 
@@ -78,6 +85,11 @@ class Workbench:
         return ReviewDesk(self.store, self._dimensions)
 
     @cached_property
+    def fault_answers(self) -> FaultAnswers:
+        """Suspected faults and what people answered."""
+        return FaultAnswers(self.store, self._dimensions)
+
+    @cached_property
     def agreement(self) -> AgreementDesk:
         """The agreement of judges and people."""
         return AgreementDesk(self.store, self._dimensions)
@@ -92,15 +104,50 @@ class Workbench:
         """Lists, compares and deletes runs."""
         return RunDesk(self.store, self._dimensions)
 
+    def prewarm(self) -> Prewarm:
+        """Return what reads ahead what pages of long runs are made of."""
+
+        def read(run_id: int) -> None:
+            self.review.counts(run_id)
+            self.review.audit(run_id)
+            self.agreement.agreement(run_id)
+
+        return Prewarm(self.store, self.run_desk.compare, read)
+
     @cached_property
     def panel_desk(self) -> PanelDesk:
         """Panels as files that people copy and edit."""
         return PanelDesk(self.settings, self._panels)
 
     @cached_property
+    def snapshots(self) -> SnapshotDesk:
+        """Training sets."""
+        return SnapshotDesk(self.settings, self.store, self._dimensions, lambda: self._engine.prompts())
+
+    @cached_property
+    def jobs(self) -> JobDesk:
+        """Training jobs."""
+        return JobDesk(self.store, self.settings, self.panel_desk.panel)
+
+    @cached_property
+    def candidates(self) -> CandidateDesk:
+        """The judges that jobs made, and their way into a panel."""
+        return CandidateDesk(self.store, self._dimensions, self.jobs, self.panel_desk)
+
+    @cached_property
+    def card_leases(self) -> CardLeases:
+        """Who computes on which card."""
+        return CardLeases(self.store)
+
+    @cached_property
     def model_states(self) -> ModelStates:
         """Whether judges could start now."""
         return ModelStates(self.settings)
+
+    @cached_property
+    def explanations(self) -> Explanations:
+        """Judges' own words on a row, on demand."""
+        return Explanations(self.settings, self.store, self._dimensions)
 
     @cached_property
     def judge_facts(self) -> JudgeFactsStore:
@@ -115,6 +162,7 @@ class Workbench:
 
     def panels(self) -> Sequence[PanelSpec]:
         """Return every panel, the one that is chosen by default first."""
+        self.panel_desk.refresh()
         return sorted(self._panels.values(), key=lambda panel: (panel.id != self.settings.panel, panel.id))
 
     def aggregators(self) -> Sequence[str]:
@@ -202,6 +250,7 @@ class Workbench:
 
     def start_run(self, sheet_id: int, library_id: int, panel_id: str, aggregator: str) -> Run:
         """Queue a run; a worker takes it."""
+        self.panel_desk.refresh()
         panel = get_panel(self._panels, panel_id)
         return self.store.create_run(sheet_id, library_id, panel, get_aggregator(aggregator).id)
 
@@ -249,6 +298,13 @@ class Workbench:
         """Ask a run to stop after the answers in flight; it can be resumed."""
         return self.store.request_stop(run_id)
 
+    def ask_again(self, run_id: int, author: str = "", item_id: int | None = None, judge_id: str = "") -> int:
+        """Have a run's failed, off-menu and refused answers (of one row, of one judge) given again; return how many.
+
+        What was answered is kept; OK answers are never asked for again. Raises NotFound, and RunTaken while it is at work.
+        """
+        return self.store.ask_again(run_id, author, item_id, judge_id)
+
     def resume(self, run_id: int) -> Run:
         """Put a run that is stopped, paused or failed back into the queue."""
         return self.store.resume(run_id)
@@ -262,14 +318,18 @@ class Workbench:
         return self.store.run(run_id)
 
     def execute(self, run_id: int, on_progress: Callable[[RunProgress], None] | None = None) -> Run:
-        """Work on a run in this process until it is over; where another process has it, follow that one."""
+        """Work on a run in this process until it is over; where another process has it, follow that one.
+
+        Raises CardTaken while a job or another run has a card that the panel's judges need; the run stays queued.
+        """
 
         def report() -> None:
             if on_progress is not None:
                 on_progress(self.store.progress(run_id))
 
         try:
-            self._engine.execute(run_id, report)
+            with self.card_leases.held(self.store.run(run_id)):
+                self._engine.execute(run_id, report)
         except RunTaken:
             while self.store.run(run_id).state in {RunState.RUNNING, RunState.QUEUED}:
                 report()

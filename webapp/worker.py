@@ -20,8 +20,9 @@ from datetime import timedelta
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from core.errors import PingpanError, RunTaken, StoreError
+from core.errors import CardTaken, PingpanError, RunTaken, StoreError
 from core.settings import PROJECT_ROOT, Settings, load_settings
+from core.types import LocalText, Run, RunState
 from db.runs import STALE_AFTER
 from db.workers import current_worker, is_alive
 
@@ -43,7 +44,7 @@ class Worker:
 
     `execute` works on a claimed run and leaves it in its state. What it raises is the run's end (FAILED, with the
     message), but for StoreError: then the database is away, the run stays claimed and is tried again. `when_idle` is
-    called at every look into the queue that finds nothing.
+    called at every look into the queue that finds nothing, `after_run` with each run that was left. A run that `hindrance` gives a reason against stays queued.
     """
 
     def __init__(
@@ -55,9 +56,12 @@ class Worker:
         poll_seconds: float = POLL_SECONDS,
         stale_after: timedelta = STALE_AFTER,
         when_idle: Callable[[], object] = lambda: None,
+        after_run: Callable[[int], object] = lambda _: None,
+        hindrance: Callable[[], Callable[[Run], LocalText]] = lambda: lambda _: {},
     ) -> None:
         self._store = store
-        self._when_idle = when_idle
+        self._when_idle, self._after_run = when_idle, after_run
+        self._hindrance = hindrance
         self._execute = execute
         self._parent = parent
         self._poll_seconds = poll_seconds
@@ -95,7 +99,7 @@ class Worker:
             watcher.join()
 
     def _work_once(self) -> bool:
-        run = self._store.claim_next(self._name, self._stale_after)
+        run = self._store.claim_next(self._name, self._stale_after, self._hindrance())
         if run is None:
             return False
         logger.info("run %d: %s, panel %s", run.id, run.sheet_name, run.panel.id)
@@ -104,6 +108,8 @@ class Worker:
             self._execute(run.id)
         except RunTaken as taken:
             logger.warning("run %d: %s", run.id, taken)
+        except CardTaken as taken:
+            self._hand_back(run.id, taken)
         except StoreError:
             raise
         except PingpanError as error:
@@ -116,7 +122,16 @@ class Worker:
             self._store.fail(run.id, self._name, words)
         finally:
             self._current = None
+        if not self._shutdown.is_set():
+            self._after_run(run.id)
         return True
+
+    def _hand_back(self, run_id: int, taken: CardTaken) -> None:
+        """Queue a run again whose card was leased by a job between two looks."""
+        logger.info("run %d waits: %s", run_id, taken)
+        self._store.request_requeue(run_id, self._name)
+        self._store.end_work(run_id, self._name, RunState.STOPPED, taken.messages)
+        self._shutdown.wait(self._poll_seconds)
 
     def _watch(self) -> None:
         """Beat for the current run, which may be loading for long; and hand it back when the shutdown comes."""
@@ -141,7 +156,7 @@ class Worker:
 
 
 class WorkerSupervisor:
-    """Keeps one worker process alive beside the server.
+    """Keeps one process alive beside the server: the worker, or what `command` and `name` say.
 
     `environment` is laid over this process's (PINGPAN_… settings that the server was started with otherwise); `command`
     is what is started, the worker by default. Its log goes where the server's goes.
@@ -152,11 +167,13 @@ class WorkerSupervisor:
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] | None = None,
         *,
+        name: str = "worker",
         first_backoff: float = FIRST_BACKOFF_S,
         grace: float = STOP_GRACE_S,
     ) -> None:
         self._environment = dict(environment or {})
         self._command = list(command or (sys.executable, "-m", "webapp.worker", "--parent", current_worker()))
+        self._name = name
         self._first_backoff = first_backoff
         self._grace = grace
         self._stopping = threading.Event()
@@ -174,7 +191,7 @@ class WorkerSupervisor:
         """Start the worker and watch it; a second call does nothing."""
         if self._thread is None:
             self._process = self._spawn()
-            self._thread = threading.Thread(target=self._supervise, name="worker-supervisor", daemon=True)
+            self._thread = threading.Thread(target=self._supervise, name=f"{self._name} supervisor", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
@@ -186,7 +203,7 @@ class WorkerSupervisor:
             try:
                 process.wait(self._grace)
             except subprocess.TimeoutExpired:
-                logger.warning("the worker did not end in %.0f s and is killed; its run goes on at the next start", self._grace)
+                logger.warning("the %s did not end in %.0f s and is killed; what it had goes on at the next start", self._name, self._grace)
                 process.kill()
                 process.wait()
         if self._thread is not None:
@@ -205,7 +222,7 @@ class WorkerSupervisor:
             if self._stopping.is_set():
                 return
             backoff = self._first_backoff if time.monotonic() - born >= HEALTHY_S else min(backoff * 2, LONGEST_BACKOFF_S)
-            logger.error("the worker ended with status %d; the next one starts in %.1f s", code, backoff)
+            logger.error("the %s ended with status %d; the next one starts in %.1f s", self._name, code, backoff)
             if self._stopping.wait(backoff):
                 return
             self._process = self._spawn()
@@ -233,7 +250,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from db.engine import make_engine
     from db.migrate import upgrade
     from db.store import SqlStore
+    from webapp.services.housekeeping import Housekeeping
     from webapp.services.revival import PausedRuns
+    from webapp.services.training.leases import CardLeases
 
     parser = argparse.ArgumentParser(prog="python -m webapp.worker", description=__doc__)
     parser.add_argument("--parent", default="", help="Identity of the process without which the worker ends.")
@@ -247,7 +266,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.error("%s", error)
         return 1
     store = SqlStore(engine)
-    worker = Worker(store, _executor(settings), parent=options.parent, when_idle=PausedRuns(store).revive)
+    leases, paused, housekeeping = CardLeases(store), PausedRuns(store), Housekeeping(store)
+
+    def when_idle() -> None:
+        paused.revive()
+        housekeeping.when_idle()
+
+    worker = Worker(
+        store,
+        _executor(settings),
+        parent=options.parent,
+        when_idle=when_idle,
+        after_run=housekeeping.after_run,
+        hindrance=leases.hindrance,
+    )
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         worker.shut_down()

@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const $ = (selector, root = document) => root.querySelector(selector);
-  const pingpan = window.pingpan;
+  const pingpan = (window.pingpan ||= {});
   const KEPT = "pingpan_told";
 
   // -- what an act says
@@ -115,7 +115,7 @@
   });
 
   // Fields that hold the reader's name are filled in where it is known.
-  const known = () => decodeURIComponent((document.cookie.match(/(?:^|; )pingpan_annotator=([^;]*)/) || [])[1] || "");
+  const known = () => decodeURIComponent((document.cookie.match(/(?:^|; )pingpan_login=([^;]*)/) || document.cookie.match(/(?:^|; )pingpan_annotator=([^;]*)/) || [])[1] || "");
   function remember() {
     for (const field of document.querySelectorAll("[data-who]")) if (!field.value && field !== document.activeElement) field.value = known();
   }

@@ -5,8 +5,9 @@
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  const pingpan = { go: () => location.reload() }; // the header replaces `go` when it is mounted
-  window.pingpan = pingpan;
+  // The header sets `go` when it is mounted; that, and the other scripts, may come before this one.
+  const pingpan = (window.pingpan ||= {});
+  pingpan.go ||= () => location.reload();
 
   function visit(href, replace = false) {
     const url = new URL(href, location.href);
@@ -35,6 +36,34 @@
 
   pingpan.visit = visit;
   pingpan.busy = (busy) => $("#judge-start")?.classList.toggle("busy", busy);
+
+  // Make `place` hold `markup` by changing only what differs: focus, scroll and what is being typed stay, but never in an
+  // element that is about something else by now (data-same).
+  pingpan.patch = (place, markup) => {
+    const fresh = document.createElement("template");
+    fresh.innerHTML = markup;
+    children(place, fresh.content);
+  };
+  const identity = (node) => (node.nodeType === Node.ELEMENT_NODE ? node.tagName + (node.dataset.same || node.id || "") : node.nodeType);
+  function children(old, fresh) {
+    const nodes = [...fresh.childNodes];
+    nodes.forEach((node, place) => {
+      const there = old.childNodes[place];
+      if (!there) old.append(node);
+      else if (identity(there) !== identity(node)) old.replaceChild(node, there);
+      else if (node.nodeType === Node.ELEMENT_NODE) element(there, node);
+      else if (there.data !== node.data) there.data = node.data;
+    });
+    while (old.childNodes.length > nodes.length) old.lastChild.remove();
+  }
+  function element(old, fresh) {
+    for (const name of old.getAttributeNames()) if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name, value } of fresh.attributes) if (name !== "open" && old.getAttribute(name) !== value) old.setAttribute(name, value);
+    if (old.tagName === "TEMPLATE") old.innerHTML = fresh.innerHTML;
+    else if (old.tagName === "TEXTAREA") { const typed = old.value !== old.defaultValue && old.value; old.defaultValue = fresh.defaultValue; if (typed) old.value = typed; }
+    else children(old, fresh);
+    if (old.tagName === "SELECT" || (old.tagName === "INPUT" && old !== document.activeElement)) old.value = fresh.value;
+  }
 
   function markSwitch() {
     const link = $("a[data-switch]");

@@ -4,7 +4,7 @@
   "use strict";
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const pingpan = window.pingpan;
+  const pingpan = (window.pingpan ||= {});
   const PULSE_MS = 10_000, SLOWEST_RETRY_MS = 30_000, ORPHAN_MS = 15_000;
   const OUTBOX = "pingpan_outbox", SEEN = "pingpan_seen", TAB = "pingpan_tab";
 
@@ -13,14 +13,14 @@
   const language = () => $("header.top")?.dataset.language || "zh";
   const said = (name) => root()?.dataset[name] || "";
   const itemNow = () => Number(form()?.dataset.for || 0);
-  const queueKey = () => { const search = new URLSearchParams(location.search); ["item", "page"].forEach((name) => search.delete(name)); return search.toString(); };
+  const queueKey = (query = location.search) => { const search = new URLSearchParams(query); ["item", "page"].forEach((name) => search.delete(name)); return search.toString(); };
   const tab = sessionStorage.getItem(TAB) || String(Math.random()).slice(2);
   sessionStorage.setItem(TAB, tab);
 
   // -- cookies: who, and whether blind
   const cookie = (name) => decodeURIComponent((document.cookie.match(`(?:^|; )${name}=([^;]*)`) || [])[1] || "");
   const setCookie = (name, value) => { document.cookie = `${name}=${encodeURIComponent(value)}; path=/; max-age=31536000; samesite=lax`; };
-  const annotator = () => cookie("pingpan_annotator");
+  const annotator = () => cookie("pingpan_login") || cookie("pingpan_annotator");
 
   // -- requests
   class Refused extends Error {}
@@ -85,10 +85,11 @@
         drop(entry);
         told = { text: reply.told, kind: "ok", item: itemNow() };
         mark(reply.item, entry.body.label === undefined ? "–" : `✓ ${entry.body.label}`);
-        apply(reply.pulse);
+        if (queueKey(entry.body.query) === queueKey()) apply(reply.pulse);
+        if (entry.body.label !== undefined && form()?.dataset.hidden && entry.body.item === itemNow()) reveal(entry.body.item);
       } catch (error) {
         entry.tries += 1;
-        if (error instanceof Refused) entry.refused = error.message;
+        if (error instanceof Refused) { entry.refused = error.message; leaving = 0; }
         keep();
         drawStatus();
         if (error instanceof Refused) continue;
@@ -103,10 +104,11 @@
 
   // -- one item ahead
   let ahead = null;
+  const aheadKey = () => `${queueKey()} ${cookie("pingpan_blind")} ${annotator()}`;
   function fetchAhead() {
     const after = itemNow();
     if (!after || !annotator() || document.hidden) return;
-    const key = queueKey();
+    const key = aheadKey();
     if (ahead?.after === after && ahead.key === key) return;
     forget();
     const mine = { after, key, panes: null, promise: null };
@@ -128,9 +130,12 @@
       navigator.sendBeacon("/review/release", new Blob([JSON.stringify({ language: language(), query: location.search, items })], { type: "application/json" }));
   });
 
-  // -- what is shown
+  // -- what is shown. Whatever was asked for last wins: an answer to an older wish never takes the row from under the keys.
+  let turn = 0;
+  let leaving = 0; // the row whose next one, or whose votes, are on their way: a second Enter or S means nothing
   function show(panes, { replace = false } = {}) {
     const before = itemNow();
+    leaving = 0;
     $(".rv-item").innerHTML = panes.middle;
     $(".rv-form").innerHTML = panes.form;
     $(".rv-item").scrollTop = 0;
@@ -139,7 +144,7 @@
     const search = new URLSearchParams(panes.search);
     if (kept) search.set("page", kept);
     history[replace || before === panes.item ? "replaceState" : "pushState"](null, "", `${location.pathname}?${search}`);
-    root().dataset.query = location.search;
+    root().dataset.query = root().dataset.search = location.search;
     root().classList.remove("queue-open");
     if (before && before !== panes.item && !done.includes(before) && before !== ahead?.panes?.item) release([before]);
     arrived();
@@ -158,11 +163,29 @@
   }
   const seenItems = () => new Set(JSON.parse(sessionStorage.getItem(SEEN) || "[]"));
   function see(item) { const seen = seenItems().add(`${root().dataset.run}:${item}`); sessionStorage.setItem(SEEN, JSON.stringify([...seen].slice(-2000))); }
+  async function redraw() {
+    const asked = location.search, mine = ++turn, before = itemNow();
+    leaving = 0;
+    try {
+      const reply = await ask(`page${asked}`);
+      if (mine !== turn) return redrawQueue(); // another row is shown by now; what is listed has changed all the same
+      if (asked !== location.search) return redraw();
+      pingpan.patch($("[data-review-host]"), reply.page);
+      settle();
+      if (!root() || itemNow() === before) return;
+      [".rv-item", ".rv-side"].forEach((pane) => { $(pane).scrollTop = 0; });
+      if (before) release([before]);
+    } catch (error) { if (mine === turn) say(error.message, "bad"); }
+  }
+  pingpan.redraw = redraw;
+  // From the start: until the header is mounted, going anew would be a reload, which takes the row from under the keys.
+  if (/\/review\/?$/.test(location.pathname)) pingpan.go = () => redraw();
   async function redrawQueue() {
     const asked = location.search;
     const reply = await ask(`queue${asked}`).catch(() => null);
-    if (!reply || asked !== location.search) return;
-    $(".rv-queue").innerHTML = reply.queue;
+    if (!reply || !$(".rv-queue")) return;
+    if (asked !== location.search) return redrawQueue();
+    pingpan.patch($(".rv-queue"), reply.queue);
     $(`[data-entry="${itemNow()}"]`)?.scrollIntoView({ block: "nearest" });
   }
   function mark(item, words) {
@@ -190,32 +213,46 @@
     if (pulse && asked === location.search) apply(pulse);
   }, PULSE_MS);
 
-  let wanted = 0;
   async function open(item, options) {
     if (item === itemNow()) return;
-    if (ahead?.panes?.item === item) { const panes = ahead.panes; return show(panes, options); }
-    const search = new URLSearchParams(location.search), turn = ++wanted;
+    const mine = ++turn;
+    leaving = 0;
+    if (ahead?.panes?.item === item && ahead.key === aheadKey()) return show(ahead.panes, options);
+    const search = new URLSearchParams(location.search);
     search.set("item", item);
     try {
       const panes = await ask(`panes?${search}`);
-      if (turn === wanted) show(panes, options);
-    } catch (error) { if (turn === wanted) say(error.message, "bad"); }
+      if (mine === turn) show(panes, options);
+      else if (item !== itemNow() && item !== ahead?.panes?.item) release([item]);
+    } catch (error) { if (mine === turn) say(error.message, "bad"); }
   }
+  async function redrawItem(item) {
+    const mine = ++turn, search = new URLSearchParams(location.search);
+    search.set("item", item);
+    const panes = await ask(`panes?${search}`);
+    if (mine !== turn || itemNow() !== item) return false;
+    show(panes, { replace: true });
+    return true;
+  }
+  // A label given blind is with the server: show what the judges said of the row.
+  let given = 0;
   async function reveal(item) {
-    const panes = await ask(`panes${location.search}`).catch(() => null);
-    if (panes && itemNow() === item) { show(panes, { replace: true }); say(said("revealed")); }
+    given = item;
+    try {
+      if (await redrawItem(item)) say(said("revealed"));
+    } catch (error) { if (itemNow() === item) { leaving = 0; say(error.message, "bad"); } }
   }
   async function goOn() {
-    wanted += 1;
-    const ready = ahead?.after === itemNow() && ahead.key === queueKey() ? ahead : null;
+    const from = itemNow(), mine = ++turn;
+    const ready = ahead?.after === from && ahead.key === aheadKey() ? ahead : null;
     if (ready?.panes) return show(ready.panes);
-    const from = itemNow();
+    leaving = from;
     if (!ready) fetchAhead();
     say(said("waiting"), "wait");
     try {
       const panes = await (ahead ? ahead.promise : ask("next", { query: location.search, after: from, passed: pending() }));
-      if (itemNow() === from) { show(panes); if (told.kind === "wait") say(""); }
-    } catch (error) { say(error.message, "bad"); }
+      if (mine === turn && itemNow() === from) { show(panes); if (told.kind === "wait") say(""); }
+    } catch (error) { if (mine === turn) { leaving = 0; say(error.message, "bad"); } }
   }
 
   // -- acts
@@ -242,6 +279,8 @@
     const here = form();
     if (!here || here.dataset.taken) return;
     const level = picked(), item = itemNow();
+    if (leaving === item) return;
+    if (here.dataset.hidden && given === item) return reveal(item);
     if (level === null) return say(said("pick"), "warn");
     if (!annotator()) return askName(save);
     if (here.dataset.held === String(level) && untouched() && !here.dataset.adjudicate) return goOn();
@@ -249,17 +288,18 @@
     const body = { query: location.search, item, label: level, note: note(), flags: flags(), blind, adjudicate: Boolean(here.dataset.adjudicate) };
     done.push(item);
     mark(item, `… ${level}`);
-    const saved = put("label", body, here.dataset.external);
+    put("label", body, here.dataset.external);
     told = { text: said("saving"), kind: "wait", item };
     drawStatus();
-    if (!here.dataset.hidden) return goOn();
-    saved.then(() => { if (!outbox.some((entry) => entry.body.item === item)) reveal(item); });
+    if (here.dataset.hidden) leaving = item; // it stays until the label is with the server, and then shows its votes
+    else goOn();
   }
   function skip() {
     const here = form();
     if (!here) return;
     if (!annotator()) return askName(skip);
     const item = itemNow();
+    if (leaving === item) return;
     done.push(item);
     mark(item, "…");
     if (!here.dataset.taken) put("skip", { query: location.search, item, note: note(), flags: flags() }, here.dataset.external);
@@ -272,13 +312,14 @@
     undoing = true;
     try {
       const stuck = outbox.findLast((entry) => entry.tries);
-      if (stuck) { drop(stuck); mark(stuck.body.item, ""); return await open(stuck.body.item); }
+      if (stuck) { drop(stuck); leaving = 0; mark(stuck.body.item, ""); return await open(stuck.body.item); }
       await flush();
       const reply = await ask("undo", { query: location.search });
       for (let place = done.indexOf(reply.item); place >= 0; place = done.indexOf(reply.item)) done.splice(place, 1);
       mark(reply.item, "");
       apply(reply.pulse);
-      if (reply.item === itemNow()) show(await ask(`panes${location.search}`), { replace: true });
+      if (given === reply.item) given = 0;
+      if (reply.item === itemNow()) await redrawItem(reply.item);
       else await open(reply.item);
       say(reply.told);
     } catch (error) { say(error.message, "bad"); } finally { undoing = false; }
@@ -312,6 +353,7 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest?.("[data-who]")) return askName();
     if (!root()) return;
+    settle();
     const level = event.target.closest?.("[data-level]"), flag = event.target.closest?.("[data-flag]");
     const act = event.target.closest?.("[data-act]"), link = event.target.closest?.("a[data-item]");
     if (level) return pick(Number(level.dataset.level));
@@ -339,6 +381,7 @@
     return shown;
   }
   function askName(then = null) {
+    if (cookie("pingpan_login")) return location.assign(`/login?language=${language()}&next=${encodeURIComponent(location.pathname + location.search)}`);
     const box = dialog("[data-who-dialog]");
     if (!box) return;
     const field = $("input", box);
@@ -360,6 +403,7 @@
       else if (changed && root()) pingpan.go();
     });
   }
+  pingpan.askName = askName;
   function nameHeader() {
     const known = annotator();
     $$("[data-who]").forEach((place) => { const text = known || place.dataset.nobody; if (place.textContent !== text) place.textContent = text; });
@@ -382,6 +426,7 @@
   document.addEventListener("keydown", (event) => {
     // An input method that is composing sends the keys of its own choices (keyCode 229): they are not meant for the page.
     if (!root() || shown || event.isComposing || event.keyCode === 229 || event.key === "Process" || event.defaultPrevented) return;
+    settle(); // what was drawn a moment ago is taken in before the key acts on it
     const field = event.target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox]");
     if (field) {
       if (event.key === "Escape") field.blur();
@@ -415,7 +460,7 @@
       history.replaceState(null, "", location.pathname + page.dataset.search);
       page.dataset.query = location.search;
     }
-    if (ahead && ahead.key !== queueKey()) forget();
+    if (ahead && ahead.key !== aheadKey()) forget();
     restore();
     if (!annotator() && !asked) { asked = true; askName(); }
     arrived();

@@ -96,7 +96,7 @@ def fetch_model(wish: Wish, folder: Path, client: HubClient, say: Callable[[str]
         if found is None:
             raise JudgeError(
                 f"{wish.model} is neither a folder nor a hub id such as Qwen/Qwen2-7B-Instruct; correct it in the panel file.",
-                zh=f"{wish.model} 既不是文件夹也不是模型编号（如 Qwen/Qwen2-7B-Instruct），请修改面板文件。",
+                zh=f"{wish.model} 既不是文件夹也不是模型编号（如 Qwen/Qwen2-7B-Instruct），请修改评委组文件。",
             )
         return found
     target = folder / wish.model
@@ -151,7 +151,7 @@ def _download(wish: Wish, partial: Path, client: HubClient, say: Callable[[str],
             f"{wish.model} has no safetensors weights on {client.hub}. Other formats can run code when they are opened; if you trust "
             "its owner, set "
             "`allow_pickle: true` in the panel file.",
-            zh=f"{client.hub} 上的 {wish.model} 没有 safetensors 权重。其他格式可能执行代码；若信任其作者，请在面板文件中设置 "
+            zh=f"{client.hub} 上的 {wish.model} 没有 safetensors 权重。其他格式可能执行代码；若信任其作者，请在评委组文件中设置 "
             "allow_pickle: true。",
         )
     partial.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.errors import JudgeError
+from core.errors import JudgeError, clause
 from core.judging.fetch import WORKERS, Hub, HubClient, RemoteFile, modelscope_id
 
 
@@ -111,7 +111,7 @@ def _unknown(model: str, hub: Hub) -> JudgeError:
     return JudgeError(
         f"{model} is not on {hub}, or is not public. Correct it in the panel file, or name the other hub: PINGPAN_HUB=modelscope or "
         "huggingface.",
-        zh=f"{hub} 上没有 {model}，或未公开。请修改面板文件，或换一个模型库：PINGPAN_HUB=modelscope 或 huggingface。",
+        zh=f"{hub} 上没有 {model}，或未公开。请修改评委组文件，或换一个模型库：PINGPAN_HUB=modelscope 或 huggingface。",
     )
 
 
@@ -126,6 +126,7 @@ def _gated(model: str) -> JudgeError:
 
 
 def _unreachable(hub: Hub, model: str, said: str) -> JudgeError:
+    said = clause(said)
     return JudgeError(
         f"{hub} cannot be asked for {model}: {said}. Check the network; HF_ENDPOINT names a mirror of Hugging Face, "
         "PINGPAN_HUB=modelscope the other hub.",
@@ -134,6 +135,7 @@ def _unreachable(hub: Hub, model: str, said: str) -> JudgeError:
 
 
 def _broken(model: str, said: str) -> JudgeError:
+    said = clause(said)
     return JudgeError(
         f"Fetching {model} broke off: {said}. Run the same command again; what is here already is not fetched twice.",
         zh=f"下载 {model} 中断：{said}。请再运行一次同样的命令，已下载的部分不会重来。",

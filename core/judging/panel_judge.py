@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from core.judging.vote import chosen_label
 from core.types import Dimension, DimensionKind, Item, Judgement, JudgementStatus, JudgeRequest, JudgeSpec, LabelledItem, LocalText
 
 CHOICE = "choice"
@@ -108,19 +109,6 @@ class PanelJudge(ABC):
             )
         reason = answer.reason if answer else {"zh": "评委没有给出回答。", "en": "The judge gave no answer."}
         return Judgement(self.id, request.item.id, JudgementStatus.ABSTAINED, latency_ms=latency_ms, error=reason)
-
-
-def chosen_label(probabilities: Mapping[int, float], kind: DimensionKind) -> int:
-    """Return the judge's own vote: the median of ordered labels (least expected absolute error), else the likeliest."""
-    ordered = sorted(probabilities)
-    if kind is DimensionKind.NOMINAL:
-        return max(ordered, key=lambda label: probabilities[label])
-    reached = 0.0
-    for label in ordered:
-        reached += probabilities[label]
-        if reached >= 0.5 - 1e-9:
-            return label
-    return ordered[-1]
 
 
 def distribution(labels: Sequence[int], values: Sequence[float]) -> dict[int, float]:

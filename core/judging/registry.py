@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import cast
 
-from core.errors import PanelError
-from core.ports import Judge, JudgeContext, JudgeFactory
+from core.errors import JudgeError, PanelError
+from core.ports import Explainer, ExplainerFactory, Judge, JudgeContext, JudgeFactory
 from core.types import JudgeSpec
 
 _FACTORIES: Mapping[str, tuple[str, str]] = {
@@ -16,7 +16,15 @@ _FACTORIES: Mapping[str, tuple[str, str]] = {
     "ngrams": ("core.judging.ngrams", "make_ngrams"),
     "surprise": ("core.judging.surprise", "make_surprise"),
     "transformers": ("core.judging.transformers", "make_transformers_judge"),
+    "ordinal_head": ("core.judging.head", "make_head_judge"),
     "server": ("core.judging.server", "make_server_judge"),
+}
+
+
+# The families whose judges can say why in words of their own, asked for them; the others say it with every answer.
+_EXPLAINERS: Mapping[str, tuple[str, str]] = {
+    "transformers": ("core.judging.transformers", "make_transformers_judge"),
+    "server": ("core.judging.server", "make_server_explainer"),
 }
 
 
@@ -38,4 +46,24 @@ def make_judge(spec: JudgeSpec, context: JudgeContext) -> Judge:
         )
     module, name = _FACTORIES[spec.family]
     factory = cast("JudgeFactory", getattr(import_module(module), name))
+    return factory(spec, context)
+
+
+def can_explain(spec: JudgeSpec) -> bool:
+    """Return whether a judge says why on demand."""
+    return spec.family in _EXPLAINERS
+
+
+def make_explainer(spec: JudgeSpec, context: JudgeContext) -> Explainer:
+    """Return what says why a judge gives its labels.
+
+    Raises JudgeError for a family that keeps its reasons with every answer, and where the family cannot start.
+    """
+    if spec.family not in _EXPLAINERS:
+        raise JudgeError(
+            f"Judge {spec.id!r} is of the family {spec.family!r}, whose reasons stand beside each answer; there is no model to ask.",
+            zh=f"评委 {spec.id!r} 属于 {spec.family!r} 类，理由已随每个评分给出，没有可以追问的模型。",
+        )
+    module, name = _EXPLAINERS[spec.family]
+    factory = cast("ExplainerFactory", getattr(import_module(module), name))
     return factory(spec, context)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from core.judging.choice import read_choice
-from core.judging.faults import FAULT_NAMES
+from core.judging.faults import FAULT_NAMES, Fault
 from core.judging.learned_judge import LearnedJudge, Note, Reading, Row
 from core.judging.panel_judge import CHOICE, Abstention, Answer, distribution, quoted
 from core.judging.priors import has_prior, prior_answer
@@ -14,7 +14,8 @@ from core.judging.profile import Profile, profile, style_matrix
 from core.ports import JudgeContext
 from core.types import DimensionKind, JudgeRequest, JudgeSpec
 
-_SHOWN = 6
+# A text with more faults than these is bad without the rest.
+_SHOWN = 40
 _LEAST_CONFIDENCE, _MOST_CONFIDENCE = 0.501, 0.995
 _EMPTY_CONFIDENCE = 0.96
 
@@ -94,7 +95,7 @@ def _certain(labels: Sequence[int], label: int, confidence: float) -> dict[int, 
 
 def _note(text: Profile) -> Note:
     counts = Counter(fault.kind for fault in text.faults)
-    shown = [{"fault": fault.kind.value, "excerpt": quoted(fault.excerpt[:12]), "at": fault.position} for fault in text.faults[:_SHOWN]]
+    shown = [_place(fault) for fault in text.faults[:_SHOWN]]
     number, length = len(text.faults), text.characters
     density = 100.0 * number / max(length, 1)
     facts: dict[str, object] = {"faults": number, "characters": length, "per_100": round(density, 2), "places": shown}
@@ -109,6 +110,12 @@ def _note(text: Profile) -> Note:
         "en": f"Visible faults: {number} in {length} characters ({en}), {density:.1f} per 100.",
     }
     return Note(facts, words)
+
+
+def _place(fault: Fault) -> dict[str, object]:
+    """Return where a fault is, in characters of the text; the excerpt of a long one is cut."""
+    end = fault.position + len(fault.excerpt)
+    return {"fault": fault.kind.value, "excerpt": quoted(fault.excerpt[:12]), "at": fault.position, "end": end}
 
 
 def make_rules(spec: JudgeSpec, context: JudgeContext) -> RulesJudge:

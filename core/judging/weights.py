@@ -39,25 +39,26 @@ def resolve_model(
     revision: str | None = None,
     allow_pickle: bool = False,
     tokenizer_only: bool = False,
+    panel_id: str = "",
 ) -> Path:
     """Return the folder of the model that a panel names, checked to hold a configuration and weights that may be opened.
 
-    Raises JudgeError with the one command to type when the files are not on this machine, and with the option to set
-    when they are in a format that can run code.
+    Raises JudgeError with the one command to type (for `panel_id`) when the files are not on this machine, and with the
+    option to set when they are in a format that can run code.
     """
     found = find_model(model, folder, revision)
     if found is None:
-        raise _missing(judge_id, model)
+        raise _missing(judge_id, model, panel_id)
     if not (found / "config.json").is_file():
         raise JudgeError(
             f"Judge {judge_id!r}: {found} holds no config.json, so it is no model folder. Correct the model in the panel file.",
-            zh=f"评委 {judge_id!r}：{found} 中没有 config.json，不是模型文件夹，请修改面板文件。",
+            zh=f"评委 {judge_id!r}：{found} 中没有 config.json，不是模型文件夹，请修改评委组文件。",
         )
     if not tokenizer_only and not allow_pickle and not any(found.glob("*.safetensors")):
         raise JudgeError(
             f"Judge {judge_id!r}: {found} has no *.safetensors weights. Other formats can run code when they are opened; if you trust the "
             "file, set `allow_pickle: true` in the panel file.",
-            zh=f"评委 {judge_id!r}：{found} 中没有 safetensors 权重。其他格式可能执行代码；若信任该文件，请在面板文件中设置 "
+            zh=f"评委 {judge_id!r}：{found} 中没有 safetensors 权重。其他格式可能执行代码；若信任该文件，请在评委组文件中设置 "
             "allow_pickle: true。",
         )
     return found
@@ -78,16 +79,21 @@ def _in_hub_cache(model: str, revision: str | None) -> Path | None:
         return None
 
 
-def _missing(judge_id: str, model: str) -> JudgeError:
+def fetch_command(panel_id: str) -> str:
+    """Return the command that fetches a panel's models."""
+    return f"./run.sh models fetch {panel_id}".rstrip()
+
+
+def _missing(judge_id: str, model: str, panel_id: str) -> JudgeError:
     if not is_hub_id(model):
         return JudgeError(
             f"Judge {judge_id!r}: there is no folder {Path(model).expanduser()}. Correct the model in the panel file: a folder, or a "
             "hub id such "
             "as Qwen/Qwen2-7B-Instruct.",
-            zh=f"评委 {judge_id!r}：找不到文件夹 {Path(model).expanduser()}，请修改面板文件中的模型（文件夹或模型库编号）。",
+            zh=f"评委 {judge_id!r}：找不到文件夹 {Path(model).expanduser()}，请修改评委组文件中的模型（文件夹或模型库编号）。",
         )
     return JudgeError(
         f"Judge {judge_id!r}: the files of {model} are not on this machine. Fetch those of the whole panel:\n"
-        "  ./run.sh models fetch PANEL\nor name a folder in the panel file.",
-        zh=f"评委 {judge_id!r}：本机没有 {model} 的文件。请运行：\n  ./run.sh models fetch 面板名\n或在面板文件中写本地文件夹。",
+        f"  {fetch_command(panel_id)}\nor name a folder in the panel file.",
+        zh=f"评委 {judge_id!r}：本机没有 {model} 的文件。请运行：\n  {fetch_command(panel_id)}\n或在评委组文件中写本地文件夹。",
     )

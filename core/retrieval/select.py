@@ -67,7 +67,7 @@ class ExampleRetriever:
         self._index = index
         self._dimensions = dimensions
         self._examples = sorted(examples, key=lambda example: (example.dimension_id, example.label, example_key(example), example.id))
-        passages = [_passages(example.dimension_id, example.prompt, example.text, dimensions) for example in self._examples]
+        passages = [passages_of(example.dimension_id, example.prompt, example.text, dimensions) for example in self._examples]
         self._kin = _Kin(passages, [example_key(example).rpartition(".")[0] for example in self._examples])
         barred = frozenset(excluded_ids)
         kept = [place for place, example in enumerate(self._examples) if example.id not in barred and _usable(example, dimensions)]
@@ -101,7 +101,7 @@ class ExampleRetriever:
             rows = [items[place] for place in places]
             vectors = _on_grid(self._index.embed([example_text(row.prompt, row.text) for row in rows]))
             kin = self._kin.of(
-                [_passages(row.dimension_id, row.prompt, row.text, self._dimensions) for row in rows],
+                [passages_of(row.dimension_id, row.prompt, row.text, self._dimensions) for row in rows],
                 [content_hash(row.dimension_id, row.prompt, row.text) for row in rows],
             )
             search = self._search_exact if self._index.exact else self._search_graph
@@ -199,7 +199,7 @@ def _flat(passages: Sequence[tuple[str, ...]]) -> tuple[list[str], list[int]]:
     return [text for texts in passages for text in texts], [owner for owner, texts in enumerate(passages) for _ in texts]
 
 
-def _passages(dimension_id: str, prompt: str, text: str, dimensions: Mapping[str, Dimension]) -> tuple[str, ...]:
+def passages_of(dimension_id: str, prompt: str, text: str, dimensions: Mapping[str, Dimension]) -> tuple[str, ...]:
     """Return the passages by which a row is known again.
 
     That is its text; but where a reply to a prompt is sorted into classes, short replies are alike by nature and the

@@ -169,6 +169,10 @@ def test_near_duplicates_wait_behind_the_worst_of_their_family(store: SqlStore) 
     family = [row for row in found if row.position in {12, 13, 14}]
     first = min(family, key=risk)
     assert {row.position for row in found if row.duplicate} == {row.position for row in family if row is not first}
+    for row in family:  # and each leads to the others, the worst first
+        others = sorted((other for other in family if other is not row), key=risk)
+        assert [other.item_id for other in store.family(run.id, row.item_id)] == [other.item_id for other in others]
+    assert store.family(run.id, next(row.item_id for row in found if row.position == 15)) == []
     plain = [row for row in found if not row.audit]
     assert [row.item_id for row in plain] == [row.item_id for row in sorted(plain, key=lambda row: (row.duplicate, *risk(row)))]
     store.set_aggregator(run.id, "reference-vote")

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.judges import measure, read_library, split
 from core import metrics
-from core.judging.panel_judge import chosen_label
+from core.judging.vote import chosen_label
 from tests.conftest import real_file
 from tests.judging.panel import dimensions
 

@@ -129,7 +129,7 @@ def test_the_reply_names_the_faults_with_their_places(tmp_path: Path) -> None:
     text = prose(random.Random(4), 3) + "这是我们的的学校。"
     found = answers(one, [request(1, dimensions()["fluency"], text)])[0]
     reply = json.loads(found.raw_reply)
-    assert {"fault": "doubled_char", "excerpt": "的的", "at": text.index("的的")} in reply["places"]
+    assert {"fault": "doubled_char", "excerpt": "的的", "at": text.index("的的"), "end": text.index("的的") + 2} in reply["places"]
     assert reply["characters"] == len(text)
     assert "叠字 1" in said(found.rationale, "zh")
     assert "doubled character 1" in said(found.rationale, "en")

@@ -34,7 +34,7 @@ def main() -> None:
     server.port = int(value("--port" if vllm else "--server-port"))
     server.start()
     print("ready", flush=True)
-    time.sleep(0.4 if behaviour == "dies later" else 600)
+    time.sleep(2.0 if behaviour == "dies later" else 600)
     sys.exit(9 if behaviour == "dies later" else 0)
 
 

@@ -85,8 +85,8 @@ def test_what_broke_off_goes_on_and_is_no_model_until_it_is_whole(hub: FakeHub, 
     hub.served = lambda name, content: b"x" * 5 if name == "model-00003.safetensors" else real(name, content)  # type: ignore[method-assign]
     with pytest.raises(JudgeError):
         fetch(hub, tmp_path)
-    with pytest.raises(JudgeError, match=r"models fetch PANEL"):
-        resolve_model("qwen", MODEL, tmp_path)
+    with pytest.raises(JudgeError, match=r"models fetch gpu-24gb$|models fetch gpu-24gb\n"):
+        resolve_model("qwen", MODEL, tmp_path, panel_id="gpu-24gb")
     hub.served = real  # type: ignore[method-assign]
     hub.sent.clear()
     fetch(hub, tmp_path)

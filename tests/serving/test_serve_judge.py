@@ -136,7 +136,7 @@ def test_a_server_that_never_gets_ready_is_ended(panel: Path, tmp_path: Path, mo
     [
         ("nobody", "choose one of: qwen, glm, rules"),
         ("rules", "needs `family: server` and the option `serve`"),
-        ("glm", "./run.sh models fetch PANEL"),
+        ("glm", "./run.sh models fetch served"),
     ],
 )
 def test_what_cannot_be_served_is_told(judge: str, said: str, panel: Path) -> None:

@@ -155,6 +155,9 @@ class FakeReviewStore:
         name, until = self.held[run_id, item_id]
         return Lease(run_id, item_id, name, until, name == annotator)
 
+    def saw(self, author: str, item_id: int) -> None:
+        """Nothing here asks whether a label is blind."""
+
     def lease_of(self, run_id: int, item_id: int, annotator: str) -> Lease | None:
         holder = self._holder(run_id, item_id)
         return Lease(run_id, item_id, holder, self.held[run_id, item_id][1], holder == annotator) if holder else None

@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from core.queries import RowQuery
 from core.settings import ASSETS, PROJECT_ROOT
 from tests.webapp.judged import judged_workbench
 from tests.webapp.serving import build_app, served
+from webapp.pages.render import load_renderer
+from webapp.pages.row import RowHandlers
+from webapp.pages.run import RunHandlers
+from webapp.pages.translate import Language
 from webapp.workbench import Workbench
 
 SAMPLES = ASSETS / "samples"
@@ -179,6 +184,33 @@ def test_a_client_is_told_what_it_can_mend(judged: tuple[Workbench, TestClient])
             client.predict(4711, api_name="/progress")
         with pytest.raises(AppError, match="姓名"):
             client.predict(1, 1, 3, " ", "", api_name="/label")
+
+
+def test_a_label_is_blind_only_where_its_author_was_shown_no_votes(client: TestClient, workbench: Workbench) -> None:
+    run = workbench.runs()[-1].id
+    rows = [row.item.id for row in workbench.rows(run, RowQuery("fluency")).rows][10:16]
+    lin = {"cookie": "pingpan_annotator=%E6%9E%97"}
+
+    def blind(item: int, author: str = "林") -> bool:
+        return workbench.review.label(run, item, 2, author, blind=True).event.blind
+
+    client.get(f"/api/runs/{run}/rows/{rows[0]}", headers=lin)
+    assert not blind(rows[0])
+    assert blind(rows[0], "王")  # who was not there
+    RunHandlers(workbench, load_renderer(Language.ZH)).show(f"?run={run}&item={rows[1]}", "林")
+    assert not blind(rows[1])
+    RowHandlers(workbench, load_renderer(Language.ZH)).show(f"?item={rows[2]}", "林")
+    assert not blind(rows[2])
+    # On the review page the row in sight counts, and not what was fetched ahead of it.
+    query = f"?run={run}&dimension=fluency"
+    ahead = client.post("/review/next", json={"language": "zh", "query": query, "after": rows[3]}, headers=lin).json()["item"]
+    assert ahead
+    assert blind(ahead)
+    assert not blind(rows[3])
+    hidden = {"cookie": "pingpan_annotator=%E6%9E%97; pingpan_blind=1"}
+    shown = client.get("/review/panes", params={"language": "zh", "query": f"{query}&item={rows[4]}"}, headers=hidden)
+    assert "rv-veil" in shown.json()["middle"]
+    assert blind(rows[4])
 
 
 def test_every_route_stands_in_the_docs(client: TestClient) -> None:

@@ -23,8 +23,9 @@ from webapp.pages.body import Body
 from webapp.pages.compare import CompareHandlers
 from webapp.pages.library import LibraryHandlers
 from webapp.pages.models import ModelsHandlers
-from webapp.pages.render import Renderer, load_renderer
+from webapp.pages.render import Renderer, decimal, load_renderer
 from webapp.pages.review_address import ReviewAddress
+from webapp.pages.run import RunHandlers
 from webapp.pages.run_list import RunListHandlers
 from webapp.pages.translate import Language
 from webapp.workbench import Workbench
@@ -178,6 +179,16 @@ def test_blind_labels_of_people_stand_beside_the_judges(desk: Desk) -> None:
 
 
 # Runs, compared and listed
+
+
+def test_the_rate_of_a_run_is_the_same_on_both_of_its_pages(desk: Desk) -> None:
+    rate = desk.workbench.progress(desk.first.id).rate
+    assert rate is not None
+    line = next(line for line in desk.workbench.run_desk.lines() if line.run.id == desk.first.id)
+    assert line.rate == pytest.approx(rate)
+    words = EN.t("run.rate", rate=decimal(rate))
+    assert words in RunListHandlers(desk.workbench, EN).show("").html
+    assert words in RunHandlers(desk.workbench, EN).show(f"?run={desk.first.id}").head
 
 
 @RENDERERS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.db.build import DIMENSIONS, JUDGES, add_library, add_run, decision, j
 from tests.db.test_review import judged
 from webapp.services.agreement import AgreementDesk
 from webapp.services.libraries import LibraryDesk
+from webapp.services.prewarm import Prewarm
 from webapp.services.review import ReviewDesk
 from webapp.services.run_desk import RunDesk
 
@@ -237,3 +239,38 @@ def test_a_library_is_searched_by_likeness(store: SqlStore, tmp_path: Path) -> N
     assert desk.undo(library.id, change, "王").library.version == library.version
     with pytest.raises(LabelError, match="not on the scale"):
         desk.relabel(library.id, desk.items(library.id, LibraryQuery()).rows[0].item.id, 9, "王")
+
+
+def test_remembered_counts_follow_labels_and_another_aggregator(store: SqlStore, desk: ReviewDesk, run: Run) -> None:
+    agreement = AgreementDesk(store, DIMENSIONS)
+    before = agreement.agreement(run.id, dimension_id="fluency")
+    assert agreement.agreement(run.id, dimension_id="fluency") == before
+    row = next(row for row in desk.queue(run.id, EVERYTHING).rows if row.dimension_id == "fluency")
+    desk.label(run.id, row.item_id, 2, "王", blind=True)
+    after = agreement.agreement(run.id, dimension_id="fluency")
+    assert {rater.name for rater in after.raters} - {rater.name for rater in before.raters} == {"王"}
+    store.set_aggregator(run.id, "reference-vote")
+    judged(store, store.run(run.id), seed=8)
+    anew = agreement.agreement(run.id, dimension_id="fluency")
+    fresh = AgreementDesk(SqlStore(store.engine), DIMENSIONS).agreement(run.id, dimension_id="fluency")
+    assert anew == fresh
+    assert anew.pairs != after.pairs
+
+
+def test_long_runs_are_read_beside_the_page_and_then_compared(store: SqlStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = judged(store, store.create_run(run.sheet_id, run.library_id, panel(), "reference-vote"), seed=3)
+    runs = RunDesk(store, DIMENSIONS)
+    assert runs.at_hand(run.id, other.id)  # short ones are compared at once
+    monkeypatch.setattr("webapp.services.run_desk.COMPARED_AT_ONCE", 10)
+    desk = RunDesk(SqlStore(store.engine), DIMENSIONS)
+    deadline = time.monotonic() + 30
+    assert not desk.at_hand(run.id, other.id)
+    while not desk.at_hand(run.id, other.id):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert desk.compare(run.id, other.id) == runs.compare(run.id, other.id)
+    with pytest.raises(NotFound):
+        desk.at_hand(run.id, 99)
+    ahead = RunDesk(other_store := SqlStore(store.engine), DIMENSIONS)
+    Prewarm(other_store, ahead.compare).look()
+    assert ahead.at_hand(other.id, run.id)  # the latest two are read before anybody asks

@@ -52,6 +52,15 @@ def test_a_removed_panel_is_gone_and_its_text_puts_it_back(desk: PanelDesk) -> N
     assert desk.save("mine", text).lead == "rules"
 
 
+def test_what_another_process_writes_is_taken_in_and_a_broken_file_is_not(desk: PanelDesk, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, _env_file=None)  # type: ignore[call-arg]
+    other = PanelDesk(settings, load_panels(*settings.panel_folders()))
+    other.save("mine", OWN)
+    assert desk.panel("mine").names["en"] == "Mine"
+    (desk.folder / "mine.yaml").write_text("names: {zh: 坏}", encoding="utf-8")
+    assert desk.panel("mine").names["en"] == "Mine"
+
+
 def test_what_is_shipped_is_never_written_to_nor_removed(desk: PanelDesk) -> None:
     with pytest.raises(PanelError, match="shipped with Pingpan and stays as it is"):
         desk.save("cpu", OWN)

@@ -44,6 +44,12 @@ def test_log_probabilities_are_listed_by_label() -> None:
     ]
 
 
+def test_suspected_faults_are_listed_with_their_names() -> None:
+    raw = json.dumps({"faults": [[3, 6, 0.91, "word"], [8, 9, 0.4], ["?"]]})
+    assert readable_reply(ZH, raw).splitlines() == ["疑似错误：", "  3–6 · 91% · 用词不当", "  8–9 · 40% · 疑似错误", "  ?"]
+    assert readable_reply(EN, '{"faults":[]}') == "Suspected faults: —"
+
+
 @pytest.mark.parametrize("raw", ["", "4 分", "{not json", "[1]", "{" * 3000, '"x"'])
 def test_what_is_no_object_stays_as_it_is(raw: str) -> None:
     assert readable_reply(EN, raw) == raw

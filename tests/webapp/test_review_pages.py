@@ -18,10 +18,10 @@ from tests.webapp.fake_review import ReviewedFake
 from tests.webapp.serving import build_app
 from tests.webapp.test_pages import EN, RENDERERS, ZH, assert_harmless
 from webapp.identity import LONGEST_NAME, Identity, identify
+from webapp.pages.judged_view import central_interval
 from webapp.pages.render import Renderer
 from webapp.pages.review import ReviewHandlers
 from webapp.pages.review_address import ReviewAddress
-from webapp.pages.review_view import central_interval
 from webapp.pages.row import RowHandlers
 from webapp.pages.translate import Language
 

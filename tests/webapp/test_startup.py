@@ -90,7 +90,7 @@ def test_the_first_page_is_quick_and_the_server_small(figures: Figures) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_server_ends_in_order_and_takes_its_worker_along(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_server_ends_in_order_and_takes_worker_and_runner_along(tmp_path: Path, number: signal.Signals) -> None:
     environment = os.environ | {"PINGPAN_HOME": str(tmp_path), "PINGPAN_PORT": "0", "PINGPAN_OPEN_BROWSER": "false"}
     log = tmp_path / "log"
     with log.open("wb") as output:
@@ -98,12 +98,13 @@ def test_the_server_ends_in_order_and_takes_its_worker_along(tmp_path: Path, num
         process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         wait_until(lambda: b"http://127.0.0.1:" in log.read_bytes())
-        wait_until(lambda: len(psutil.Process(process.pid).children()) == 1)
-        worker = psutil.Process(process.pid).children()[0]
-        wait_until(lambda: b"worker" in log.read_bytes())  # it has come as far as its own signal handlers
+        wait_until(lambda: len(psutil.Process(process.pid).children()) == 2)
+        helpers = psutil.Process(process.pid).children()
+        # They have come as far as their own signal handlers.
+        wait_until(lambda: b"worker alembic" in log.read_bytes() and b"runner alembic" in log.read_bytes())
         process.send_signal(number)
         assert process.wait(60) == 0, log.read_text(encoding="utf-8")
-        assert not worker.is_running()
+        assert not any(helper.is_running() for helper in helpers)
     finally:
         process.kill()
         process.wait()

@@ -11,16 +11,30 @@ import pytest
 
 from core.agreement import JUDGES, PEOPLE
 from core.desks import Standing
+from core.faultplaces import AnswerKind
 from core.judging import aggregation
 from core.judging.choice.model import ChoiceKind
+from core.judging.head.files import Attention
+from core.judging.transformers.options import Precision
 from core.pipeline import DECIDING, JUDGING, LOADING
 from core.queries import RowSort
 from core.review import Flag, QueueScope, QueueView, ReviewState
 from core.settings import ASSETS, PROJECT_ROOT
+from core.training import GateVerdict, JobKind, JobState, Split
+from core.training import Stage as CandidateStage
 from core.types import JudgementStatus, Origin, Outcome, RunState, Severity
+from training.estimate import Estimate
+from training.faults.learning import Method as HeadMethod
+from training.formats import ExportFormat
+from training.heads.calibrate import CalibrationMethod
+from training.heads.losses import OrdinalLoss
+from training.heads.spec import HeadSpec
+from training.specs import FineTuneSpec, LabelLoss, Method
 from webapp.pages.address import MAPPED_FIELDS, Mode
 from webapp.pages.judge import STEPS
 from webapp.pages.shell import NoticeKind, PageName
+from webapp.pages.training_candidates import MERGE, QUANTIZATIONS
+from webapp.pages.training_form import GROUPS, OTHER_GROUP
 from webapp.pages.translate import Language, load_translator, preferred_language
 from webapp.services.model_states import Place, Readiness
 
@@ -58,7 +72,19 @@ FAMILIES: dict[str, list[str]] = {
     "stage": [LOADING, JUDGING, DECIDING, *RunState],
     "choice": list(ChoiceKind),
     "reply": REPLY_NAMES,
-    "reply_part": ["excerpt", "at", "label", "weight"],
+    "fault_answer": [answer for answer in AnswerKind if answer is not AnswerKind.UNDO],
+    "reply_part": ["excerpt", "at", "end", "label", "weight"],
+    "job_state": list(JobState),
+    "job_kind": list(JobKind),
+    "candidate_stage": list(CandidateStage),
+    "gate": list(GateVerdict),
+    "split": list(Split),
+    "export": list(ExportFormat),
+    "training_group": [*GROUPS, OTHER_GROUP],
+    "training_field": list({**FineTuneSpec.model_fields, **HeadSpec.model_fields}),
+    "training_hint": [name for name in {**FineTuneSpec.model_fields, **HeadSpec.model_fields} if name != "kind"],
+    "training_option": [*Method, *LabelLoss, *Precision, *HeadMethod, *OrdinalLoss, *CalibrationMethod, *Attention, "true", "false"],
+    "training_part": list(Estimate("cpu", 0, 0, 0, 0, 0, 0, 0).parts()),
 }
 PREFIXES: dict[str, list[str]] = {
     "shell.page_": list(PageName),
@@ -67,6 +93,7 @@ PREFIXES: dict[str, list[str]] = {
     "row.state_": list(ReviewState),
     "models.schedule_": ["together", "in_turn"],
     "compare.run_": ["a", "b"],
+    "training.offer_": [MERGE, *QUANTIZATIONS],
 }
 
 

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from core.training import Split
+from core.types import Origin
+from webapp.cli.jobs_app import jobs_app
+
 app = typer.Typer(
     name="run.sh",
     help="Pingpan 评判台: judge texts with a panel of models, look where they disagree, correct them. Without a command: the workbench.",
@@ -19,6 +23,15 @@ library_app = typer.Typer(help="List and import libraries of labelled examples."
 app.add_typer(library_app, name="library")
 models_app = typer.Typer(help="List and fetch the models that panels name.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
+faults_app = typer.Typer(help="What people answered to suspected faults.", no_args_is_help=True)
+app.add_typer(faults_app, name="faults")
+app.add_typer(jobs_app, name="jobs")
+users_app = typer.Typer(help="Who may sign in, where PINGPAN_USERS_FILE is set.", no_args_is_help=True)
+app.add_typer(users_app, name="users")
+snapshots_app = typer.Typer(
+    help="Freeze training sets from libraries and corrections; take them to other tools and back.", no_args_is_help=True
+)
+app.add_typer(snapshots_app, name="snapshots")
 
 
 @app.callback(invoke_without_command=True)
@@ -93,6 +106,28 @@ def runs() -> None:
     list_runs()
 
 
+@app.command("ask-again")
+def ask_again(
+    run: Annotated[int, typer.Argument(help="Number of the run, as `runs` prints it.")],
+    judge: Annotated[str, typer.Option(help="Only this judge's answers.")] = "",
+) -> None:
+    """Queue a run again for its answers that failed, were off the menu or refused; those that are votes stay.
+
+    The server's worker takes it up, or `judge` with the same sheet. What was answered is kept.
+    """
+    from webapp.cli.listings import ask_again as asked
+
+    asked(run, judge)
+
+
+@app.command("purge")
+def purge() -> None:
+    """Remove runs that were deleted more than 30 days ago for good, as the worker does once an hour."""
+    from webapp.cli.listings import purge_runs
+
+    purge_runs()
+
+
 @app.command()
 def export(
     run_id: Annotated[int, typer.Argument(help="Number of the run (./run.sh runs lists them).")],
@@ -155,6 +190,114 @@ def models_fetch(
     from webapp.cli.models import run_fetch
 
     raise typer.Exit(run_fetch(panel, verify=verify))
+
+
+@faults_app.command("export")
+def faults_export(file: Annotated[Path, typer.Argument(help="Where to write the JSON lines.")]) -> None:
+    """Write every confirmed, rejected and missed fault as JSON lines: what the next judge that sees faults learns from."""
+    from webapp.cli.listings import export_faults
+
+    export_faults(file)
+
+
+@snapshots_app.command("make")
+def snapshots_make(
+    name: Annotated[str, typer.Argument(help="Name of the snapshot.")],
+    library: Annotated[list[str] | None, typer.Option(help="Library whose rows are taken; may be repeated; default: all.")] = None,
+    dimension: Annotated[list[str] | None, typer.Option(help="Dimension that is taken; may be repeated; default: all.")] = None,
+    origin: Annotated[list[Origin] | None, typer.Option(help="Origin that is taken; may be repeated; default: all.")] = None,
+    author: Annotated[list[str] | None, typer.Option(help="Author whose labels are taken; may be repeated; default: all.")] = None,
+    disputed: Annotated[bool, typer.Option("--disputed", help="Take rows too that people differ on, with their latest label.")] = False,
+    balance: Annotated[float, typer.Option(help="Largest share of a dimension's training rows that one label may have.")] = 1.0,
+    held_out: Annotated[float, typer.Option(help="Share that is held out, by family and label; only a lineage's first one splits.")] = 0.2,
+    examples: Annotated[int, typer.Option(help="Retrieved examples in each prompt.", min=0, max=50)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split and the balance.", min=0)] = 0,
+    lineage: Annotated[str, typer.Option(help="Snapshots of one lineage have the same held-out rows.")] = "main",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would hold.")] = False,
+) -> None:
+    """Freeze a training set; the same rows again are the snapshot that there is already."""
+    from webapp.cli.snapshots import MakeOptions, make_snapshot
+
+    make_snapshot(
+        MakeOptions(
+            name, library or [], dimension or [], origin or [], author or [], disputed, balance, held_out, examples, seed, lineage, dry_run
+        )
+    )
+
+
+@snapshots_app.command("list")
+def snapshots_list() -> None:
+    """List the snapshots, newest first."""
+    from webapp.cli.snapshots import list_snapshots
+
+    list_snapshots()
+
+
+@snapshots_app.command("show")
+def snapshots_show(
+    snapshot: Annotated[int, typer.Argument(help="Number of the snapshot (./run.sh snapshots list).")],
+    rows: Annotated[int, typer.Option(help="Rows to print with their prompts.", min=0)] = 0,
+    split: Annotated[Split, typer.Option(help="Of which side.")] = Split.TRAIN,
+) -> None:
+    """Check a snapshot's files and say what it holds."""
+    from webapp.cli.snapshots import show_snapshot
+
+    show_snapshot(snapshot, rows, split)
+
+
+@snapshots_app.command("export")
+def snapshots_export(
+    snapshot: Annotated[int, typer.Argument(help="Number of the snapshot (./run.sh snapshots list).")],
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help="xtuner, trl, alpaca or sharegpt.")],
+    split: Annotated[Split, typer.Option(help="Which side.")] = Split.TRAIN,
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: exports in PINGPAN_HOME.")] = None,
+) -> None:
+    """Write a snapshot's rows in the format of another training tool."""
+    from webapp.cli.snapshots import export_snapshot
+
+    export_snapshot(snapshot, kind, split, out)
+
+
+@snapshots_app.command("import")
+def snapshots_import(
+    file: Annotated[Path, typer.Argument(help="Training file of XTuner, trl, Alpaca or ShareGPT form.")],
+    library: Annotated[str, typer.Option(help="Library that it becomes; default: the file's name.")] = "",
+    kind: Annotated[str, typer.Option("--format", help="xtuner, trl, alpaca or sharegpt; default: as the file looks.")] = "",
+    dimension: Annotated[str, typer.Option(help="Dimension of prompts that are not Pingpan's own.")] = "",
+    whole_prompts: Annotated[bool, typer.Option("--whole-prompts", help="Keep the words that all foreign prompts share.")] = False,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Go on without the records that cannot be read.")] = False,
+) -> None:
+    """Make a library of a training file; every record that cannot be read is told."""
+    from webapp.cli.snapshots import import_training
+
+    import_training(file, library, kind, dimension, whole_prompts=whole_prompts, skip_bad_rows=skip_bad_rows)
+
+
+@users_app.command("add")
+def users_add(
+    name: Annotated[str, typer.Argument(help="Name of the user, as labels carry it.")],
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+) -> None:
+    """Add a user, or give one a new password."""
+    from webapp.cli.users import add_user
+
+    add_user(name, from_stdin=password_stdin)
+
+
+@users_app.command("remove")
+def users_remove(name: Annotated[str, typer.Argument(help="Name of the user.")]) -> None:
+    """Remove a user; what they did keeps their name."""
+    from webapp.cli.users import remove_user
+
+    remove_user(name)
+
+
+@users_app.command("list")
+def users_list() -> None:
+    """List the users."""
+    from webapp.cli.users import list_users
+
+    list_users()
 
 
 @app.command("serve-judge")

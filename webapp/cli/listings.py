@@ -1,4 +1,4 @@
-"""`runs`, `library` and `reindex`: short tables of what is stored."""
+"""`runs`, `library`, `reindex` and `faults`: short tables of what is stored, and what people answered."""
 
 from __future__ import annotations
 
@@ -22,6 +22,22 @@ def list_runs() -> None:
     Console().print(table)
 
 
+def ask_again(run_id: int, judge_id: str) -> None:
+    """Queue a run again for its answers that are no votes and print how many they are."""
+    count = Workbench.open(load_settings()).ask_again(run_id, judge_id=judge_id)
+    Console().print(
+        f"run {run_id}: {count} answers are asked for again" if count else f"run {run_id}: every answer is a vote or an abstention"
+    )
+
+
+def purge_runs() -> None:
+    """Remove runs that were deleted long ago and print which."""
+    from webapp.services.housekeeping import Housekeeping
+
+    gone = Housekeeping(Workbench.open(load_settings()).store).purge()
+    Console().print(f"removed for good: runs {', '.join(map(str, gone))}" if gone else "no run was deleted more than 30 days ago")
+
+
 def list_libraries() -> None:
     """Print the libraries."""
     _print_libraries(list(Workbench.open(load_settings()).libraries()))
@@ -39,6 +55,12 @@ def reindex_libraries(name: str) -> None:
     for library in libraries:
         seconds = workbench.reindex(library.id)
         Console().print(f"{library.name}: {library.size} examples indexed in {seconds:.1f} s", markup=False)
+
+
+def export_faults(file: Path) -> None:
+    """Write what people answered to suspected faults and print how many texts that are."""
+    count = Workbench.open(load_settings()).fault_answers.export(file)
+    Console().print(f"{file}: {count} texts with answers", markup=False, soft_wrap=True)
 
 
 def _print_libraries(libraries: list[Library]) -> None:

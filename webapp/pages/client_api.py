@@ -74,11 +74,11 @@ class ClientApi:
         )
         return self._told(lambda: _json(self.workbench.rows(run, query)))
 
-    def label(self, run: int, item: int, label: int, author: str, note: str = "") -> Json:
-        """Append a person's label to a row."""
+    def label(self, run: int, item: int, label: int, author: str, note: str = "", request: gr.Request | None = None) -> Json:
+        """Append a person's label to a row; where people sign in, it carries the login's name."""
 
         def append() -> Json:
-            name = clean_name(author)
+            name = (request and request.username) or clean_name(author)
             if not name or name == VERDICT:
                 raise LabelError(self.render.t("shell.need_name"))
             return _json(self.workbench.review.label(run, item, label, name, note=note))

@@ -18,6 +18,8 @@ from webapp.pages.shell import PageName
 from webapp.workbench import Workbench
 
 RUNS_OFFERED = 100
+# How often the page looks whether two long runs are read.
+READING_SECONDS = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class CompareHandlers:
         if not address.a or not address.b:
             href = RunsAddress(base=address.a).url(self.render.t.language)
             return Body(self.render("compare_choose.html", runs=runs, address=address, query=query, runs_href=href))
+        if not self.workbench.run_desk.at_hand(address.a, address.b):
+            return Body(self.render("compare_reading.html", address=address, query=query), live=True)
         found = self.workbench.run_desk.compare(address.a, address.b, address.rows())
         language = self.render.t.language
         pages = max(1, -(-found.total // PAGE_SIZE))
@@ -121,7 +125,7 @@ class CompareHandlers:
 
 def build_compare(render: Renderer) -> BodyPage:
     """Build the compare page."""
-    return build_body(render, PageName.COMPARE)
+    return build_body(render, PageName.COMPARE, READING_SECONDS)
 
 
 def bind_compare(page: BodyPage, demo: gr.Blocks, workbench: Workbench, render: Renderer) -> None:

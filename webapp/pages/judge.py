@@ -10,8 +10,8 @@ import gradio as gr
 from core.settings import Settings
 from core.types import Dimension, Library, PanelSpec, RowProblem, Severity
 from webapp.pages.address import MAPPED_FIELDS, JudgeAddress, Mode, RunAddress
+from webapp.pages.judged_view import LIVE_STATES
 from webapp.pages.render import Renderer, count
-from webapp.pages.run_view import LIVE_STATES
 from webapp.pages.runs import POLL_SECONDS, RECENT, run_line, runs_html
 from webapp.pages.shell import LATEST, READ_QUERY, START, VISIT, PageName, Shell, at_edge, build_shell, explain, html, notice_html
 from webapp.workbench import Question, SheetPreview, Workbench

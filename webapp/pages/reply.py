@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from core.faultmarks import FAULTS_KEY, fault_of
 from core.judging.faults import FAULT_NAMES, FaultKind
 from webapp.pages.translate import Translator
 
@@ -31,9 +32,17 @@ def readable_reply(t: Translator, raw: str) -> str:
 def _fact(t: Translator, name: str, value: object) -> str:
     title = t.member("reply", name)
     colon = t("punctuation.colon")
+    if name == FAULTS_KEY and isinstance(value, list):
+        return "\n".join([f"{t('faults.toggle')}{colon}{'' if value else '—'}".rstrip(), *(f"  {_suspected(t, entry)}" for entry in value)])
     if isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
         return "\n".join([f"{title}{colon}".rstrip(), *(f"  {_entry(t, entry)}" for entry in value)])
     return f"{title}{colon}{_value(t, name, value)}"
+
+
+def _suspected(t: Translator, entry: object) -> str:
+    """Return a suspected fault as [start, end, probability, kind] in a line; what has another form stays as it is."""
+    fault = fault_of(entry)
+    return f"{fault.start}–{fault.end} · {fault.probability:.0%} · {t.pick(fault.names)}" if fault else _value(t, "", entry)
 
 
 def _entry(t: Translator, entry: object) -> str:

@@ -12,12 +12,12 @@ from markupsafe import Markup
 from core.review import Flag, Outcomes, QueuePage, QueueQuery, QueueScope, QueueView
 from core.types import Dimension, Run
 from webapp.identity import Identity, identify
+from webapp.pages.judged_view import LIVE_STATES
 from webapp.pages.render import Renderer
 from webapp.pages.review_address import ReviewAddress
 from webapp.pages.review_view import Queue, ReviewHead, ReviewItem, family_lines, queue, review_head, review_item
-from webapp.pages.run_view import LIVE_STATES
 from webapp.pages.runs import run_line
-from webapp.pages.shell import LATEST, READ_QUERY, PageName, Shell, at_edge, build_shell, html
+from webapp.pages.shell import ATTACH_REVIEW, READ_QUERY, PageName, Shell, at_edge, build_shell, html
 from webapp.services.review import ReviewDesk
 from webapp.workbench import Workbench
 
@@ -65,8 +65,12 @@ class Saved:
 
 def build_review(render: Renderer) -> ReviewPage:
     """Build the review page."""
-    shell = build_shell(render, PageName.REVIEW)
-    return ReviewPage(shell, html("review-body", f'<p class="loading">{render.t("notice.loading")}</p>'))
+    shell = build_shell(render, PageName.REVIEW, ATTACH_REVIEW)
+    return ReviewPage(shell, html("review-body", _hosted(f'<p class="loading">{render.t("notice.loading")}</p>')))
+
+
+def _hosted(page: str) -> str:
+    return f"<div data-review-host>{page}</div>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +96,15 @@ class ReviewHandlers:
         item = self._take(address, page, who)
         address = replace(address, item=item)
         left, head = self._left(run, address, page, who, blind)
+        present = self._dimensions_of(run)
         return self.render(
             "review.html",
             head=head,
             queue=left,
-            dimensions=self._dimensions_of(run),
-            labels=self._labels(run, address),
+            dimensions=present,
+            labels=_labels(present, address),
             scopes=tuple(QueueScope),
-            row=self._item(address, who, blind) if item else None,
+            row=self._shown(address, who, blind) if item else None,
             query=query,
             search=_search(address.url(self.render.t.language)),
             who=who,
@@ -145,6 +150,13 @@ class ReviewHandlers:
         family = family_lines(self.render.t, self.desk.family(address.run, address.item), dimensions, address)
         return review_item(self.render.t, found, dimensions[found.item.dimension_id], address, who.annotator, blind, family)
 
+    def _shown(self, address: ReviewAddress, who: Identity, blind: bool) -> ReviewItem:
+        """Return an item that is put before the annotator's eyes now, which is kept where its votes are in sight."""
+        row = self._item(address, who, blind)
+        if not row.hidden:
+            self.desk.saw(who.annotator, address.item)
+        return row
+
     def _choose(self) -> str:
         runs = [run for run in self.workbench.runs(RUNS_OFFERED) if run.items]
         return self.render("review_choose.html", runs=[run_line(self.workbench, run) for run in runs])
@@ -165,19 +177,21 @@ class ReviewHandlers:
         present = self.workbench.progress(run.id).by_dimension
         return [dimension for dimension in self.workbench.dimensions() if dimension.id in present]
 
-    def _labels(self, run: Run, address: ReviewAddress) -> list[int]:
-        present = self._dimensions_of(run)
-        chosen = [dimension for dimension in present if dimension.id == address.dimension] or present
-        return sorted({label for dimension in chosen for label in dimension.labels})
-
     # The quick requests
+
+    def page(self, query: str, who: Identity) -> str:
+        """Return the whole page, or what went wrong in words."""
+        return at_edge(self.render, self.show, lambda notice: failed_html(self.render, notice))(query, who)
 
     def panes(self, query: str, who: Identity) -> Panes:
         """Return the panes of the address's item, leased where it is free."""
         address = ReviewAddress.parse(query)
         if address.item and who.annotator:
             self.desk.lease(address.run, address.item, who.annotator)
-        return self._panes(address, who)
+        panes = self._panes(address, who)
+        if address.item and not self._blind(address, who):
+            self.desk.saw(who.annotator, address.item)
+        return panes
 
     def next(self, query: str, who: Identity, after: int, passed: Sequence[int]) -> Panes:
         """Lease the row that comes after `after` in the queue, none of `passed`, and return its panes.
@@ -186,6 +200,8 @@ class ReviewHandlers:
         """
         address = ReviewAddress.parse(query)
         asked, avoid = address.queue(), {after, *passed}
+        if after and not self._blind(address, who):
+            self.desk.saw(who.annotator, after)  # it is on the page; what is fetched ahead may never be
         found = self._after(address.run, asked, who.annotator, after, avoid) or self._first(address.run, asked, who.annotator, avoid)
         return self._panes(replace(address, item=found, page=1), who)
 
@@ -219,11 +235,12 @@ class ReviewHandlers:
         run = self.workbench.run(address.run)
         address, page = self._page(address, who)
         left, _ = self._left(run, address, page, who, self._blind(address, who))
+        present = self._dimensions_of(run)
         return self.render(
             "review_queue.html",
             queue=left,
-            dimensions=self._dimensions_of(run),
-            labels=self._labels(run, address),
+            dimensions=present,
+            labels=_labels(present, address),
             scopes=tuple(QueueScope),
         )
 
@@ -275,21 +292,23 @@ class ReviewHandlers:
             self.desk.release(ReviewAddress.parse(query).run, who.annotator, item)
 
 
+def _labels(present: Sequence[Dimension], address: ReviewAddress) -> list[int]:
+    chosen = [dimension for dimension in present if dimension.id == address.dimension] or present
+    return sorted({label for dimension in chosen for label in dimension.labels})
+
+
 def _search(url: str) -> str:
     return "?" + url.partition("?")[2]
 
 
 def bind_review(page: ReviewPage, demo: gr.Blocks, workbench: Workbench, render: Renderer) -> None:
-    """Draw the page from its URL at load and whenever the URL changes; who asks is told by the request."""
+    """Draw the page from its URL at load; who asks is told by the request. Later the page asks its own routes."""
     handlers = ReviewHandlers(workbench, render)
 
     def show(query: str, request: gr.Request) -> str:
-        return handlers.show(query, identify(request.cookies, request.username))
+        return _hosted(handlers.page(query, identify(request.cookies, request.username)))
 
-    draw = at_edge(render, show, lambda notice: failed_html(render, notice))
-    options = {"js": READ_QUERY, "show_progress": "hidden", "api_visibility": "private"}
-    demo.load(draw, [page.shell.query], [page.body], **options)
-    page.shell.header.go(draw, [page.shell.query], [page.body], trigger_mode=LATEST, **options)
+    demo.load(show, [page.shell.query], [page.body], js=READ_QUERY, show_progress="hidden", api_visibility="private")
 
 
 def failed_html(render: Renderer, notice: str) -> str:

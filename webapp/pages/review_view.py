@@ -16,16 +16,12 @@ from core.review import (
     Reviewed,
     ReviewState,
     ViewCount,
-    expected_error,
 )
-from core.types import CorrectionKind, Decision, Dimension, DimensionKind, Example, Item, Run
-from webapp.pages.figures import Bar, Chip, ChipKind, Spread, bars, lone_votes, spread_of
+from core.types import CorrectionKind, Dimension, Example, Item, Run
+from webapp.pages.figures import Chip, ChipKind, Spread, lone_votes, spread_of
+from webapp.pages.judged_view import Judged, judged
 from webapp.pages.review_address import ReviewAddress, RowAddress
-from webapp.pages.run_view import JudgeCard, OtherVote, judge_cards, other_votes, vote_word
 from webapp.pages.translate import Translator
-
-# The central share of the pooled distribution that the verdict's line names.
-INTERVAL_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +145,7 @@ class ReviewItem:
     dimension_name: str
     hidden: bool
     blind: bool
-    cards: tuple[JudgeCard, ...]
-    decision: Decision | None
-    aggregator: str
-    bars: tuple[Bar, ...]
-    votes: tuple[str, ...]
-    others: tuple[OtherVote, ...]
-    interval: tuple[int, int] | None
-    expected_error: float | None
+    judged: Judged
     examples: tuple[Example, ...]
     buttons: tuple[LevelButton, ...]
     mine: PersonLabel | None
@@ -278,9 +267,6 @@ def review_item(
     family: tuple[FamilyLine, ...] = (),
 ) -> ReviewItem:
     """Return the middle and the right pane of one item."""
-    decision = found.verdict.decision if found.verdict else None
-    aggregator = found.verdict.aggregator if found.verdict else found.run.aggregator
-    cards = () if found.hidden else judge_cards(t, found.run, found.judgements, dimension)
     mine = next((person for person in found.state.people if person.author == annotator), None)
     last = next((event for event in reversed(found.history) if mine and event.id == mine.event_id), None)
     lease = found.lease
@@ -293,14 +279,7 @@ def review_item(
         dimension_name=dimension.name(t.language),
         hidden=found.hidden,
         blind=blind,
-        cards=cards,
-        decision=decision,
-        aggregator=aggregator,
-        bars=bars(decision.probabilities, dimension, decision.label) if decision else (),
-        votes=tuple(vote_word(t, card.judgement) for card in cards),
-        others=other_votes(found.judgements, dimension, found.run.panel.lead, aggregator) if decision else (),
-        interval=central_interval(decision.probabilities) if decision and dimension.kind is DimensionKind.ORDINAL else None,
-        expected_error=_error(decision, dimension),
+        judged=judged(t, found.run, found.item.id, found.judgements, found.verdict, dimension, found.replaced),
         examples=found.examples,
         buttons=_buttons(t, dimension, None if settling else mine),
         mine=mine,
@@ -320,12 +299,6 @@ def review_item(
     )
 
 
-def _error(decision: Decision | None, dimension: Dimension) -> float | None:
-    if decision is None or decision.label is None or not decision.probabilities:
-        return None
-    return expected_error(decision.label, decision.probabilities, dimension.kind)
-
-
 def _buttons(t: Translator, dimension: Dimension, mine: PersonLabel | None) -> tuple[LevelButton, ...]:
     return tuple(
         LevelButton(
@@ -341,20 +314,3 @@ def _buttons(t: Translator, dimension: Dimension, mine: PersonLabel | None) -> t
 def history_line(t: Translator, event: LabelEvent, annotator: str) -> HistoryLine:
     """Return one act as the pages list it."""
     return HistoryLine(event, tuple(t.member("flag", flag) for flag in event.flags), event.author == annotator)
-
-
-def central_interval(probabilities: Mapping[int, float], share: float = INTERVAL_SHARE) -> tuple[int, int] | None:
-    """Return the lowest and highest label of the central `share` of a distribution, None for an empty one."""
-    if not probabilities:
-        return None
-    tail, labels = (1 - share) / 2, sorted(probabilities)
-    return _quantile(probabilities, labels, tail), _quantile(probabilities, labels, 1 - tail)
-
-
-def _quantile(probabilities: Mapping[int, float], labels: Sequence[int], level: float) -> int:
-    total = 0.0
-    for label in labels:
-        total += probabilities[label]
-        if total >= level - 1e-9:
-            return label
-    return labels[-1]

@@ -8,6 +8,7 @@ import gradio as gr
 
 from core.review import ItemHistory, ItemState, ReviewState
 from core.types import Decision, Dimension, Item, Run
+from webapp.identity import identify
 from webapp.pages.figures import Chip, Spread, chips, spread
 from webapp.pages.render import Renderer
 from webapp.pages.review import failed_html
@@ -15,6 +16,7 @@ from webapp.pages.review_address import ReviewAddress, RowAddress
 from webapp.pages.review_view import HistoryLine, history_line
 from webapp.pages.shell import LATEST, READ_QUERY, NoticeKind, PageName, Shell, at_edge, build_shell, html, notice_html
 from webapp.pages.translate import Translator
+from webapp.pages.why import WhyAsk, why_asks
 from webapp.workbench import Workbench
 
 
@@ -36,6 +38,7 @@ class Appearance:
     decision: Decision | None
     run_href: str
     review_href: str
+    asks: tuple[WhyAsk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def row_shown(t: Translator, found: ItemHistory, dimension: Dimension) -> RowSho
             decision=one.verdict.decision if one.verdict else None,
             run_href=f"/{t.language}/run?run={one.run.id}&item={one.item_id}",
             review_href=ReviewAddress(run=one.run.id, item=one.item_id).url(t.language),
+            asks=why_asks(one.run, one.judgements, t.language),
         )
         for one in newest_first
     )
@@ -93,19 +97,27 @@ class RowHandlers:
     workbench: Workbench
     render: Renderer
 
-    def show(self, query: str) -> str:
-        """Return the whole page for a query string."""
+    def show(self, query: str, viewer: str = "") -> str:
+        """Return the whole page for a query string; that `viewer` saw the row's votes is kept."""
         address = RowAddress.parse(query)
         if not address.item:
             return failed_html(self.render, notice_html(self.render, self.render.t("row.missing"), NoticeKind.INFO))
         found = self.workbench.review.history(address.item)
         dimension = next(one for one in self.workbench.dimensions() if one.id == found.item.dimension_id)
+        for one in found.appearances if viewer else ():
+            if one.judgements:
+                self.workbench.review.saw(viewer, one.item_id)
         return self.render("row.html", row=row_shown(self.render.t, found, dimension), query=query)
 
 
 def bind_row(page: RowPage, demo: gr.Blocks, workbench: Workbench, render: Renderer) -> None:
     """Draw the page from its URL at load and whenever the URL changes."""
-    draw = at_edge(render, RowHandlers(workbench, render).show, lambda notice: failed_html(render, notice))
+    handlers = RowHandlers(workbench, render)
+
+    def show(query: str, request: gr.Request) -> str:
+        return handlers.show(query, identify(request.cookies, request.username).annotator)
+
+    draw = at_edge(render, show, lambda notice: failed_html(render, notice))
     options = {"js": READ_QUERY, "show_progress": "hidden", "api_visibility": "private"}
     demo.load(draw, [page.shell.query], [page.body], **options)
     page.shell.header.go(draw, [page.shell.query], [page.body], trigger_mode=LATEST, **options)

@@ -10,9 +10,11 @@ from markupsafe import Markup
 
 from core.queries import RowSort, RunProgress
 from core.types import Dimension, JudgementStatus
+from webapp.identity import identify
 from webapp.pages.address import RunAddress
+from webapp.pages.judged_view import LIVE_STATES
 from webapp.pages.render import Renderer
-from webapp.pages.run_view import LIVE_STATES, RESUMABLE_STATES, detail, listing, opened, run_head
+from webapp.pages.run_view import RESUMABLE_STATES, detail, listing, opened, run_head
 from webapp.pages.shell import LATEST, READ_QUERY, READ_QUERY_AND, NoticeKind, PageName, Shell, at_edge, build_shell, html, notice_html
 from webapp.workbench import Workbench
 
@@ -104,15 +106,15 @@ class RunHandlers:
     workbench: Workbench
     render: Renderer
 
-    def show(self, query: str) -> Shown:
-        """Return the whole page for a query string."""
+    def show(self, query: str, viewer: str = "") -> Shown:
+        """Return the whole page for a query string; that `viewer` saw the open row's votes is kept."""
         address = RunAddress.parse(query)
         if not address.run:
             return nothing_shown(self.render, notice_html(self.render, self.render.t("run.missing"), NoticeKind.INFO))
         progress = self.workbench.progress(address.run)
         dimensions = {dimension.id: dimension for dimension in self.workbench.dimensions()}
         head = run_head(self.render.t, progress, dimensions, address)
-        rows, row = self._rows(query, address, progress, dimensions)
+        rows, row = self._rows(query, address, progress, dimensions, viewer)
         return Shown(
             head=self.render("run_head.html", head=head),
             strip=self.render("run_strip.html", head=head),
@@ -125,7 +127,9 @@ class RunHandlers:
             live=progress.state in LIVE_STATES,
         )
 
-    def _rows(self, query: str, address: RunAddress, progress: RunProgress, dimensions: dict[str, Dimension]) -> tuple[str, str]:
+    def _rows(
+        self, query: str, address: RunAddress, progress: RunProgress, dimensions: dict[str, Dimension], viewer: str
+    ) -> tuple[str, str]:
         """Return the HTML of the table and of the opened row ("" for none)."""
         t = self.render.t
         page = self.workbench.rows(address.run, address.rows())
@@ -136,6 +140,8 @@ class RunHandlers:
             found = self.workbench.row(address.run, item)
             shown = detail(t, found, page, dimensions[found.item.dimension_id], opened_address)
             row = self.render("run_detail.html", row=shown)
+            if viewer and found.judgements:
+                self.workbench.review.saw(viewer, item)
         present = [dimension for name, dimension in dimensions.items() if name in progress.by_dimension]
         chosen = [dimension for dimension in present if dimension.id == address.dimension] or present
         table = self.render(
@@ -174,8 +180,8 @@ def bind_run(page: RunPageParts, demo: gr.Blocks, workbench: Workbench, render: 
     handlers = RunHandlers(workbench, render)
     query = page.shell.query
 
-    def show(text: str) -> tuple[object, ...]:
-        return handlers.show(text).values()
+    def show(text: str, request: gr.Request) -> tuple[object, ...]:
+        return handlers.show(text, identify(request.cookies, request.username).annotator).values()
 
     refresh = at_edge(render, show, lambda notice: nothing_shown(render, notice).values())
     options = {"js": READ_QUERY, "show_progress": "hidden", "api_visibility": "private"}

@@ -12,9 +12,10 @@ from core.types import Outcome, RunState
 from webapp.pages.address import RunAddress
 from webapp.pages.body import Body, BodyPage, bind_body, build_body
 from webapp.pages.desk_address import AgreementAddress, CompareAddress, RunsAddress
+from webapp.pages.judged_view import LIVE_STATES
 from webapp.pages.render import Renderer
 from webapp.pages.review_address import ReviewAddress
-from webapp.pages.run_view import LIVE_STATES, RESUMABLE_STATES
+from webapp.pages.run_view import RESUMABLE_STATES
 from webapp.pages.shell import PageName
 from webapp.workbench import Workbench
 
@@ -106,7 +107,7 @@ class RunListHandlers:
         # Counting a large run again costs tens of milliseconds: a run that is over has all it needs in its own row.
         now = self.workbench.progress(run.id) if unfinished else None
         seconds = now.elapsed_seconds if now else run.worked_seconds
-        rate = now.rate if now else (line.counts.decided / seconds if seconds else None)
+        rate = now.rate if now else line.rate
         decided = line.counts.decided
         compared = bool(address.base) and address.base != run.id
         return RunCard(

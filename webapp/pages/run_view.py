@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.judging.aggregation import AGGREGATORS
 from core.queries import JudgeProgress, RowDetail, RowSort, RunPage, RunProgress, RunRow
-from core.types import Decision, Dimension, DimensionKind, Example, Item, Judgement, JudgementStatus, JudgeSpec, Outcome, Run, RunState
+from core.types import Decision, Dimension, DimensionKind, Example, Item, JudgementStatus, JudgeSpec, Outcome, Run, RunState
+from db.asked_again import ASKED_AGAIN
 from webapp.pages.address import FIRST, LAST, RunAddress
-from webapp.pages.figures import Bar, Chip, Spread, bars, chips, outliers, spread
-from webapp.pages.reply import readable_reply
+from webapp.pages.figures import Bar, Chip, Spread, bars, chips, spread
+from webapp.pages.judged_view import LIVE_STATES, Judged, judged
 from webapp.pages.translate import Translator
 
-LIVE_STATES = frozenset({RunState.QUEUED, RunState.RUNNING})
 RESUMABLE_STATES = frozenset({RunState.PAUSED, RunState.STOPPED, RunState.FAILED})
 
 
@@ -62,6 +61,7 @@ class RunHead:
     percent: float
     judges: tuple[JudgeLine, ...]
     dimensions: tuple[DimensionSummary, ...]
+    can_ask_again: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +96,6 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeCard:
-    """One judge's answer in the detail, its words in the page's language; `judgement` is None while it has not answered."""
-
-    name: str
-    lead: bool
-    outlier: bool
-    judgement: Judgement | None
-    bars: tuple[Bar, ...]
-    error: str
-    rationale: str
-    reply: str
-
-
-@dataclass(frozen=True, slots=True)
-class OtherVote:
-    """What another aggregator makes of the same judgements."""
-
-    aggregator: str
-    label: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Detail:
     """A row in full."""
 
@@ -125,16 +103,16 @@ class Detail:
     item: Item
     dimension: Dimension
     dimension_name: str
-    cards: tuple[JudgeCard, ...]
+    judged: Judged
     examples: tuple[Example, ...]
-    decision: Decision | None
-    aggregator: str
-    bars: tuple[Bar, ...]
-    votes: tuple[str, ...]
-    others: tuple[OtherVote, ...]
     close_href: str
     previous_href: str
     next_href: str
+
+
+def _troubles(progress: RunProgress) -> int:
+    """Return how many answers are no votes and may be asked for again."""
+    return sum(judge.by_status.get(status, 0) for judge in progress.judges for status in ASKED_AGAIN)
 
 
 def run_head(t: Translator, progress: RunProgress, dimensions: Mapping[str, Dimension], address: RunAddress) -> RunHead:
@@ -147,6 +125,7 @@ def run_head(t: Translator, progress: RunProgress, dimensions: Mapping[str, Dime
         live=progress.state in LIVE_STATES,
         progress=progress,
         percent=100 * progress.decided / progress.total if progress.total else 0.0,
+        can_ask_again=0 if progress.state in LIVE_STATES else _troubles(progress),
         judges=tuple(_judge_line(t, spec, answers.get(spec.id), progress, address) for spec in run.panel.judges),
         dimensions=tuple(
             _dimension_summary(t, dimensions[name], rows, progress.label_counts.get(name, {}), address)
@@ -238,54 +217,18 @@ def opened(page: RunPage, item: str) -> int | None:
 
 def detail(t: Translator, found: RowDetail, page: RunPage, dimension: Dimension, address: RunAddress) -> Detail:
     """Return a row in full; its neighbours are those of the list beside it, else those of the sheet."""
-    decision = found.verdict.decision if found.verdict else None
-    aggregator = found.verdict.aggregator if found.verdict else found.run.aggregator
-    cards = judge_cards(t, found.run, found.judgements, dimension)
     back, forth = _neighbours(found, page, address)
     return Detail(
         run_id=found.run.id,
         item=found.item,
         dimension=dimension,
         dimension_name=dimension.name(t.language),
-        cards=cards,
+        judged=judged(t, found.run, found.item.id, found.judgements, found.verdict, dimension, found.replaced),
         examples=found.examples,
-        decision=decision,
-        aggregator=aggregator,
-        bars=bars(decision.probabilities, dimension, decision.label) if decision else (),
-        votes=tuple(vote_word(t, card.judgement) for card in cards),
-        others=other_votes(found.judgements, dimension, found.run.panel.lead, aggregator) if decision else (),
         close_href=address.moved(item="").url(t.language),
         previous_href=back.url(t.language) if back else "",
         next_href=forth.url(t.language) if forth else "",
     )
-
-
-def judge_cards(t: Translator, run: Run, judgements: Sequence[Judgement], dimension: Dimension) -> tuple[JudgeCard, ...]:
-    """Return a card for each judge of the run's panel, in the panel's order."""
-    alone = outliers(judgements, dimension)
-    answers = {j.judge_id: j for j in judgements}
-    return tuple(_card(t, spec, run, answers.get(spec.id), spec.id in alone, dimension) for spec in run.panel.judges)
-
-
-def _card(t: Translator, spec: JudgeSpec, run: Run, answer: Judgement | None, alone: bool, dimension: Dimension) -> JudgeCard:
-    name, lead = spec.named(t.language), spec.id == run.panel.lead
-    if answer is None:
-        return JudgeCard(name, lead, alone, None, (), "", "", "")
-    drawn = bars(answer.probabilities, dimension, answer.label)
-    return JudgeCard(name, lead, alone, answer, drawn, t.pick(answer.error), t.pick(answer.rationale), readable_reply(t, answer.raw_reply))
-
-
-def vote_word(t: Translator, answer: Judgement | None) -> str:
-    """Return a vote as the line of the verdict writes it: the label, else the status in words, else an ellipsis."""
-    if answer is None:
-        return "…"
-    return str(answer.label) if answer.label is not None else t.member("status", answer.status)
-
-
-def other_votes(judgements: Sequence[Judgement], dimension: Dimension, lead: str, aggregator: str) -> tuple[OtherVote, ...]:
-    """Return what each aggregator but `aggregator` makes of the judgements; they are pure, so this asks no model."""
-    others = (other for name, other in AGGREGATORS.items() if name != aggregator)
-    return tuple(OtherVote(other.id, other(judgements, dimension, lead).label) for other in others)
 
 
 def _neighbours(found: RowDetail, page: RunPage, address: RunAddress) -> tuple[RunAddress | None, RunAddress | None]:

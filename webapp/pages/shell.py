@@ -27,7 +27,10 @@ READ_QUERY = "() => [window.location.search]"
 READ_QUERY_AND = "(_, ...rest) => [window.location.search, ...rest]"
 START = "(_, ...rest) => { window.pingpan.busy(true); return [window.location.search, ...rest]; }"
 VISIT = "(url) => { if (url) window.location.assign(url); else window.pingpan.busy(false); }"
-ATTACH = "window.pingpan.go = () => trigger('go');"
+ATTACH = "(window.pingpan ||= {}).go = () => trigger('go');"
+# The review page asks its own route: an event's answer could take the row from under the keys that are pressed meanwhile.
+ATTACH_REVIEW = "(window.pingpan ||= {}).go = () => window.pingpan.redraw();"
+ATTACH_TRAINING = "(window.pingpan ||= {}).go = () => window.pingpan.redrawTraining();"
 
 
 class PageName(StrEnum):
@@ -42,6 +45,7 @@ class PageName(StrEnum):
     LIBRARY = "library"
     AGREEMENT = "agreement"
     MODELS = "models"
+    TRAINING = "training"
 
     @property
     def path(self) -> str:
@@ -55,7 +59,7 @@ class PageName(StrEnum):
 
 
 # The pages of the header, in its order.
-NAVIGATION = (PageName.JUDGE, PageName.RUNS, PageName.REVIEW, PageName.LIBRARY, PageName.AGREEMENT, PageName.MODELS)
+NAVIGATION = (PageName.JUDGE, PageName.RUNS, PageName.REVIEW, PageName.LIBRARY, PageName.AGREEMENT, PageName.MODELS, PageName.TRAINING)
 
 
 class NoticeKind(StrEnum):
@@ -73,10 +77,10 @@ class Shell:
     query: gr.Textbox
 
 
-def build_shell(render: Renderer, page: PageName) -> Shell:
-    """Build the header and the hidden carrier of the query string."""
+def build_shell(render: Renderer, page: PageName, attach: str = ATTACH) -> Shell:
+    """Build the header and the hidden carrier of the query string; `attach` is the script that says how a page is drawn anew."""
     return Shell(
-        header=gr.HTML(header_html(render, page), js_on_load=ATTACH, apply_default_css=False, elem_classes="pp-header"),
+        header=gr.HTML(header_html(render, page), js_on_load=attach, apply_default_css=False, elem_classes="pp-header"),
         query=gr.Textbox(visible=False),
     )
 

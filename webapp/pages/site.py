@@ -17,6 +17,7 @@ from webapp.pages.row import bind_row, build_row
 from webapp.pages.run import bind_run, build_run
 from webapp.pages.run_list import bind_run_list, build_run_list
 from webapp.pages.shell import PageName
+from webapp.pages.training import bind_training, build_training
 from webapp.workbench import Workbench
 
 HANDLERS_AT_ONCE = 16
@@ -53,6 +54,9 @@ def build_site(workbench: Workbench, settings: Settings, render: Renderer) -> gr
     with demo.route(t("shell.page_models"), PageName.MODELS.path):
         gr.Navbar(visible=False)
         bind_models(build_models(render), demo, workbench, render)
+    with demo.route(t("shell.page_training"), PageName.TRAINING.path):
+        gr.Navbar(visible=False)
+        bind_training(build_training(render), demo, workbench, render)
     demo.queue(default_concurrency_limit=HANDLERS_AT_ONCE, api_open=False)
     return demo
 

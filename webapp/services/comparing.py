@@ -53,6 +53,11 @@ class Matcher:
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[int, int], _Matched] = OrderedDict()
 
+    def knows(self, first: int, second: int) -> bool:
+        """Return whether two sheets were matched lately."""
+        with self._lock:
+            return (first, second) in self._known
+
     def match(self, first: int, second: int) -> _Matched:
         """Return the rows that two sheets share."""
         with self._lock:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from core.dimensions import PromptBuilder
 from core.judging.aggregation import get_aggregator
+from core.judging.placement import IN_PROCESS, count_cards, lanes, needs_cards, spread
 from core.judging.registry import make_judge
-from core.pipeline import PipelineOptions, execute
+from core.pipeline import IN_TURN, Arrangement, PipelineOptions, execute
 from core.ports import Embedder, Judge, JudgeContext
 from core.settings import Settings
-from core.types import Dimension, Example, Item, JudgeSpec, LabelledItem, RenderedPrompt, Run, RunState
+from core.types import Dimension, Example, Item, JudgeSpec, LabelledItem, PanelSpec, RenderedPrompt, Run, RunState
 from db.store import SqlStore
 from db.workers import current_worker
 
@@ -41,6 +42,7 @@ class Engine:
         self._embedder: Embedder | None = None
         self._library: LibraryState | None = None
         self._retriever: ExampleRetriever | None = None
+        self._held_out = 0
         self._prompts: PromptBuilder | None = None
 
     def execute(self, run_id: int, on_progress: Callable[[], None] | None = None) -> RunState:
@@ -51,16 +53,19 @@ class Engine:
         worker = current_worker()
         run = self._store.claim(run_id, worker)
         try:
+            cards = count_cards() if needs_cards(run.panel) else 0
+            panel = spread(run.panel, cards)
             return execute(
                 run,
                 self._store,
-                [(spec.id, self._maker(spec, run)) for spec in run.panel.judges],
+                [(spec.id, self._maker(spec, run)) for spec in panel.judges],
                 retriever=_RunRetriever(self, run),
                 prompts=_RunPrompts(self),
                 aggregator=get_aggregator(run.aggregator),
                 dimensions=self._dimensions,
                 worker=worker,
                 options=PipelineOptions(batch_size=self._settings.batch_size, examples=self._settings.examples),
+                arrangement=Arrangement(lanes(panel, cards), self._prefetch(panel)),
                 on_progress=on_progress,
             )
         except KeyboardInterrupt:
@@ -95,16 +100,20 @@ class Engine:
             return self._library
 
     def retriever(self, run: Run) -> ExampleRetriever:
-        """Return the retriever over a run's library, its index built where it was not."""
+        """Return the retriever over a run's library, its index built where it was not. Held-out rows are no examples."""
         from core.retrieval.index import ChromaIndex
         from core.retrieval.select import ExampleRetriever
 
         with self._lock:
             library = self.library(run)
-            if self._retriever is None:
+            held_out = self._store.held_out_count()  # they are only ever added: another number means other rows
+            if self._retriever is None or held_out != self._held_out:
+                barred = self._store.all_held_out() if held_out else frozenset()
                 index = ChromaIndex(self._settings.home / "index", self.embedder())
                 index.ensure(library.version, library.items)
-                self._retriever = ExampleRetriever(index, library.items, self._dimensions)
+                excluded = [item.id for item in library.items if item.content_hash in barred]
+                self._retriever = ExampleRetriever(index, library.items, self._dimensions, excluded_ids=excluded)
+                self._held_out = held_out
             return self._retriever
 
     def prompts(self) -> PromptBuilder:
@@ -114,12 +123,31 @@ class Engine:
                 self._prompts = PromptBuilder(self._dimensions, *self._settings.dimension_folders())
             return self._prompts
 
+    def _prefetch(self, panel: PanelSpec) -> dict[str, Callable[[threading.Event], None]]:
+        """Return, for the models of a panel in turn, how their weights are read ahead."""
+        if panel.schedule != IN_TURN:
+            return {}
+        return {spec.id: self._reader(spec) for spec in panel.judges if spec.family in IN_PROCESS}
+
+    def _reader(self, spec: JudgeSpec) -> Callable[[threading.Event], None]:
+        def read(over: threading.Event) -> None:
+            from core.judging.prefetch import read_ahead
+            from core.judging.weights import find_model, models_folder
+
+            model, revision = str(spec.options.get("model", "")), spec.options.get("revision")
+            folder = find_model(model, models_folder(self._settings.judge_cache()), str(revision) if revision else None)
+            if folder is not None:
+                read_ahead(folder, over)
+
+        return read
+
     def _maker(self, spec: JudgeSpec, run: Run) -> Callable[[], Judge]:
         def make() -> Judge:
             library = self.library(run)
             self.retriever(run)  # building the index teaches the embedder, which judges use too
-            cache = self._settings.home / "cache" / "judges"
-            return make_judge(spec, JudgeContext(library.items, library.version, self._dimensions, cache, self.embedder()))
+            cache = self._settings.judge_cache()
+            context = JudgeContext(library.items, library.version, self._dimensions, cache, self.embedder(), run.panel.id)
+            return make_judge(spec, context)
 
         return make
 

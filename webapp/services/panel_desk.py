@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,14 +40,24 @@ class PanelDesk:
         self._settings = settings
         self._panels = panels
         self._lock = threading.Lock()
+        self._seen = self._stamp()
 
     @property
     def folder(self) -> Path:
         """Return the folder of one's own panels."""
         return self._settings.home / "panels"
 
+    def refresh(self) -> None:
+        """Take in what another process has written to the panels' folder; a file that is wrong changes nothing."""
+        stamp = self._stamp()
+        if stamp != self._seen:
+            with self._lock, suppress(PanelError):
+                self._reload()
+            self._seen = stamp
+
     def panel(self, panel_id: str) -> PanelSpec:
         """Return a panel. Raises NotFound naming the ones there are."""
+        self.refresh()
         if panel_id not in self._panels:
             known = ", ".join(self._panels)
             raise NotFound(
@@ -143,6 +154,12 @@ class PanelDesk:
         if not kept.is_file():
             _write(kept, text)
 
+    def _stamp(self) -> tuple[tuple[str, int], ...]:
+        """Return what tells whether a file of one's own panels was written since."""
+        with suppress(OSError):
+            return tuple((path.name, path.stat().st_mtime_ns) for path in sorted(self.folder.glob("*.yaml")))
+        return ()
+
     def _reload(self) -> None:
         loaded = load_panels(*self._settings.panel_folders())
         self._panels.clear()
@@ -181,6 +198,10 @@ def judge_faults(spec: JudgeSpec) -> list[LocalText]:
             from core.judging.transformers.options import read_options as read_transformers
 
             read_transformers(spec.id, spec.options)
+        elif spec.family == "ordinal_head":
+            from core.judging.head.options import read_options as read_head
+
+            read_head(spec.id, spec.options)
     except PingpanError as error:
         return [error.messages]
     return []

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from core.errors import LabelError, StoreError
+from core.errors import LabelError
 from core.review import (
     AuditEstimate,
     Flag,
@@ -28,10 +26,8 @@ from core.types import CorrectionKind, Dimension, Item
 from db.corrections import Act
 from db.store import SqlStore
 
-logger = logging.getLogger(__name__)
-
-# Looking for near-duplicates in so many rows takes a second; more is done beside the page.
-FAMILIES_AT_ONCE = 3_000
+# Looking for near-duplicates in so many rows takes a tenth of a second; of more the worker takes care (services/housekeeping.py).
+FAMILIES_AT_ONCE = 500
 
 
 class ReviewDesk:
@@ -46,8 +42,6 @@ class ReviewDesk:
     def __init__(self, store: SqlStore, dimensions: Mapping[str, Dimension]) -> None:
         self._store = store
         self._dimensions = dimensions
-        self._lock = threading.Lock()
-        self._searching: set[int] = set()
 
     # The queue
 
@@ -86,13 +80,19 @@ class ReviewDesk:
         current = state.label if state.label is not None else (detail.verdict.decision.label if detail.verdict else None)
         lease = self._store.lease_of(run_id, item_id, annotator)
         shown = Reviewed(
-            detail.run, detail.item, detail.judgements, detail.verdict, detail.examples, state, history, current, row, lease, hidden
-        )
+            detail.run, detail.item, detail.judgements, detail.verdict, detail.examples, state, history, current, row, lease,
+            detail.replaced, hidden,
+        )  # fmt: skip
         return _veiled(shown, annotator) if hidden else shown
 
     def family(self, run_id: int, item_id: int) -> Sequence[QueueRow]:
         """Return the other rows of an item's near-duplicate family in a run; none while they are being looked for."""
         return self._store.family(run_id, item_id)
+
+    def saw(self, annotator: str, item_id: int) -> None:
+        """Keep that `annotator` was shown the votes of a row: a label of theirs on it is not blind from now on."""
+        if annotator.strip():
+            self._store.saw(annotator, item_id)
 
     # Leases
 
@@ -123,7 +123,7 @@ class ReviewDesk:
         """Append a label, release the row and return what is true then. Raises LabelError for a label off the scale.
 
         `view` is the queue the row came from. A label counts as blind only where the author had given none on this row
-        before, for then they have seen the others'.
+        before and was shown no votes of it (`saw`), for then they know what others say.
         """
         act = Act(CorrectionKind.LABEL, author, label, reason, note, tuple(flags), blind, view in {QueueView.ALL, QueueView.AUDIT})
         return self._append(run_id, item_id, act)
@@ -174,35 +174,12 @@ class ReviewDesk:
             raise LabelError("Say who you are first: a label needs a name.", zh="请先填写姓名：标注需要署名。")
 
     def _prepare(self, run_id: int) -> bool:
-        """Make sure that near-duplicates are known and marked, now or in a thread; return whether they are."""
+        """Return whether near-duplicates are known and marked. In a small sheet they are looked for now, in others by the worker."""
         state = self._store.families_state(run_id)
-        if state.ready:
-            return True
-        if state.rows <= FAMILIES_AT_ONCE:
+        if not state.ready and state.rows <= FAMILIES_AT_ONCE:
             self._store.mark_families(run_id)
             return True
-        self._beside(run_id, state.sheet_id)
-        return False
-
-    def _beside(self, run_id: int, sheet_id: int) -> None:
-        with self._lock:
-            if sheet_id in self._searching:
-                return
-            self._searching.add(sheet_id)
-
-        def search() -> None:
-            try:
-                self._store.mark_families(run_id)
-            except StoreError as error:
-                logger.warning("near-duplicates of run %d: %s", run_id, error)
-            finally:
-                with self._lock:
-                    self._searching.discard(sheet_id)
-
-        self._start(search, f"families-{sheet_id}")
-
-    def _start(self, work: Callable[[], None], name: str) -> None:
-        threading.Thread(target=work, name=name, daemon=True).start()
+        return state.ready
 
 
 def _veiled(shown: Reviewed, annotator: str) -> Reviewed:
@@ -210,7 +187,7 @@ def _veiled(shown: Reviewed, annotator: str) -> Reviewed:
     own = tuple(event for event in shown.history if event.author == annotator)
     people = tuple(person for person in shown.state.people if person.author == annotator)
     state = ItemState(shown.state.state, None, None, people)
-    return replace(shown, judgements=(), verdict=None, state=state, history=_without_previous(own), current=None, row=None)
+    return replace(shown, judgements=(), verdict=None, replaced=(), state=state, history=_without_previous(own), current=None, row=None)
 
 
 def _without_previous(events: Sequence[LabelEvent]) -> tuple[LabelEvent, ...]:

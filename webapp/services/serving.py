@@ -65,7 +65,7 @@ def plan_server(settings: Settings, panel: PanelSpec, judge_id: str, port: int |
     options, serve = _serve_options(panel, spec)
     if port is not None:
         serve = serve.model_copy(update={"port": port})
-    model = _model(settings, spec, serve, missing_ok=missing_ok)
+    model = _model(settings, panel.id, spec, serve, missing_ok=missing_ok)
     adapters = {} if missing_ok else _adapters(settings, spec, options.engine, serve)
     python = settings.vllm_python if options.engine is Engine.VLLM else settings.lmdeploy_python
     launch = build_launch(spec.id, options.engine, options.model, serve, model, python, api_key_env=options.api_key_env, adapters=adapters)
@@ -212,16 +212,16 @@ def _serve_options(panel: PanelSpec, spec: JudgeSpec) -> tuple[ServerOptions, Se
         f"Pingpan starts no server for the judge {spec.id} of {panel.id}: its line in the panel file needs `family: server` and the "
         "option `serve` "
         f"(docs/PANELS.md; an example: assets/panels/servers.yaml). Judges of this panel that have it: {served}.",
-        zh=f"评委组 {panel.id} 的评委 {spec.id} 没有由评判台启动的服务：面板文件中需要 family: server 与选项 serve"
+        zh=f"评委组 {panel.id} 的评委 {spec.id} 没有由评判台启动的服务：评委组文件中需要 family: server 与选项 serve"
         f"（见 docs/PANELS.md，示例：assets/panels/servers.yaml）。本组中已写的：{served}。",
     )
 
 
-def _model(settings: Settings, spec: JudgeSpec, serve: ServeOptions, *, missing_ok: bool) -> ServedModel:
+def _model(settings: Settings, panel_id: str, spec: JudgeSpec, serve: ServeOptions, *, missing_ok: bool) -> ServedModel:
     folder = models_folder(settings.judge_cache())
     if missing_ok and is_hub_id(serve.model) and find_model(serve.model, folder, serve.revision) is None:
         return ServedModel(serve.model)
-    found = resolve_model(spec.id, serve.model, folder, revision=serve.revision, allow_pickle=serve.allow_pickle)
+    found = resolve_model(spec.id, serve.model, folder, revision=serve.revision, allow_pickle=serve.allow_pickle, panel_id=panel_id)
     return read_served_model(found, serve.weights)
 
 

@@ -22,6 +22,7 @@ from core.judging.server.scoring import LabelScores, is_blank, score_labels
 from core.judging.server.startup import check_servers, probe, unavailable
 from core.judging.server.wire import Reply, ask_text, read_reply
 from core.judging.serving.options import Engine
+from core.judging.vote import chosen_label
 from core.judging.weights import models_folder
 from core.ports import JudgeContext
 from core.types import Dimension, Judgement, JudgementStatus, JudgeRequest, JudgeSpec, LocalText
@@ -50,15 +51,23 @@ class ServerJudge:
     """
 
     reads_prompts = True
+    gives_up_when_closed = True
 
     def __init__(
-        self, judge_id: str, options: ServerOptions, client: ServerClient, carrier: MessageCarrier | IdCarrier, tokens: int
+        self,
+        judge_id: str,
+        options: ServerOptions,
+        client: ServerClient,
+        carrier: MessageCarrier | IdCarrier,
+        tokens: int,
+        panel_id: str = "",
     ) -> None:
         self.id = judge_id
         self._options = options
         self._client = client
         self._carrier = carrier
         self._tokens = tokens
+        self._panel_id = panel_id
         self._spellings: dict[str, dict[int, str] | JudgeError] = {}
         self._pool = ThreadPoolExecutor(options.concurrency, thread_name_prefix=f"ask-{judge_id}")
 
@@ -147,7 +156,7 @@ class ServerJudge:
                 "en": f"The server answers other rows, but not this one: {failed}",
             }
             return self._without(row.request, JudgementStatus.FAILED, reason, row.prepared)
-        raise unavailable(self.id, self._options, failed) from failed
+        raise unavailable(self.id, self._options, failed, self._panel_id) from failed
 
     def _answers_others(self) -> bool:
         """Return whether a harmless row is answered now."""
@@ -193,7 +202,7 @@ class ServerJudge:
             row.request.item.id,
             JudgementStatus.OK,
             probabilities,
-            max(probabilities, key=lambda label: probabilities[label]),
+            chosen_label(probabilities, row.request.dimension.kind),
             scores.raw(labels),
             _rationale(scores, row.prepared.broken),
             prompt_sha256=row.prepared.sha256,
@@ -247,10 +256,10 @@ def make_server_judge(spec: JudgeSpec, context: JudgeContext) -> ServerJudge:
     changed first: an unknown model, a missing key or tokenizer, a server without log-probabilities.
     """
     options = read_options(spec.id, spec.options)
-    carrier = make_carrier(spec.id, options, models_folder(context.cache_dir))
+    carrier = make_carrier(spec.id, options, models_folder(context.cache_dir), context.panel_id)
     client = ServerClient(options, options.api_key(spec.id))
     with ExitStack() as stack:
         stack.callback(client.close)
-        tokens = check_servers(spec.id, options, client, carrier)
+        tokens = check_servers(spec.id, options, client, carrier, context.panel_id)
         stack.pop_all()
-    return ServerJudge(spec.id, options, client, carrier, tokens)
+    return ServerJudge(spec.id, options, client, carrier, tokens, context.panel_id)

@@ -84,7 +84,7 @@ class ServerOptions(BaseModel):
             raise JudgeError(
                 f"Judge {judge_id!r}: the environment variable {self.api_key_env} is not set; put the server's key there "
                 "(export it in the shell that starts Pingpan), or drop api_key_env from the panel file.",
-                zh=f"评委 {judge_id!r}：环境变量 {self.api_key_env} 没有设置；请写入服务的密钥，或从面板文件中删去 api_key_env。",
+                zh=f"评委 {judge_id!r}：环境变量 {self.api_key_env} 没有设置；请写入服务的密钥，或从评委组文件中删去 api_key_env。",
             )
         return key
 
@@ -110,5 +110,5 @@ def read_options(judge_id: str, options: Mapping[str, object]) -> ServerOptions:
         known = ", ".join(ServerOptions.model_fields)
         raise PanelError(
             f"Judge {judge_id!r}: these options cannot be used; correct them in the panel file (known: {known}):\n  " + "\n  ".join(faults),
-            zh=f"评委 {judge_id!r} 的选项有误，请在面板文件中改正（可用选项：{known}）：\n  " + "\n  ".join(faults),
+            zh=f"评委 {judge_id!r} 的选项有误，请在评委组文件中改正（可用选项：{known}）：\n  " + "\n  ".join(faults),
         ) from error

@@ -82,7 +82,7 @@ class MessageCarrier:
                 f"Dimension {dimension.id!r}: the labels {long} have several characters; whether they are one token each cannot be seen "
                 "from "
                 "here. Name the model's `tokenizer` in the panel file, or use labels that are single digits.",
-                zh=f"维度 {dimension.id!r}：标签 {long} 不止一个字符，无法确定各为一个词元；请在面板文件中写明 tokenizer，"
+                zh=f"维度 {dimension.id!r}：标签 {long} 不止一个字符，无法确定各为一个词元；请在评委组文件中写明 tokenizer，"
                 "或改用一位数字标签。",
             )
         return {label: str(label) for label in dimension.labels}
@@ -124,13 +124,13 @@ class IdCarrier:
         return self._labels[dimension.id]
 
 
-def make_carrier(judge_id: str, options: ServerOptions, models_folder: Path) -> MessageCarrier | IdCarrier:
+def make_carrier(judge_id: str, options: ServerOptions, models_folder: Path, panel_id: str = "") -> MessageCarrier | IdCarrier:
     """Return how the judge's prompts travel. Raises JudgeError when the tokenizer that the panel names is not here."""
     if not options.tokenizer:
         return MessageCarrier(options)
     from core.judging.weights import resolve_model
 
-    folder = resolve_model(judge_id, options.tokenizer, models_folder, tokenizer_only=True)
+    folder = resolve_model(judge_id, options.tokenizer, models_folder, tokenizer_only=True, panel_id=panel_id)
     try:
         from transformers import AutoConfig, AutoTokenizer
 

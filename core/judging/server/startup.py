@@ -23,7 +23,9 @@ PROBE_SECONDS = 30.0
 _SCALE = Dimension("probe", {"zh": "试问"}, (1, 2, 3, 4, 5), DimensionKind.ORDINAL, {}, "", needs_prompt=False)
 
 
-def check_servers(judge_id: str, options: ServerOptions, client: ServerClient, carrier: MessageCarrier | IdCarrier) -> int:
+def check_servers(
+    judge_id: str, options: ServerOptions, client: ServerClient, carrier: MessageCarrier | IdCarrier, panel_id: str = ""
+) -> int:
     """Ask every server for its models and one of them for a harmless row; return how many tokens a row must ask for.
 
     Raises JudgeUnavailable when none can be reached, and JudgeError with what to change.
@@ -40,8 +42,8 @@ def check_servers(judge_id: str, options: ServerOptions, client: ServerClient, c
             failures.append(failed)
             log.warning("Judge %s: %s", judge_id, failed)
     if len(failures) == len(client.urls):
-        raise unavailable(judge_id, options, failures[0]) from failures[0]
-    return _probe_server(judge_id, options, client, carrier)
+        raise unavailable(judge_id, options, failures[0], panel_id) from failures[0]
+    return _probe_server(judge_id, options, client, carrier, panel_id)
 
 
 def probe(client: ServerClient, carrier: MessageCarrier | IdCarrier, *, quick: bool = False) -> Reply:
@@ -50,20 +52,17 @@ def probe(client: ServerClient, carrier: MessageCarrier | IdCarrier, *, quick: b
     return read_reply(ask.path, client.ask(ask, deadline=PROBE_SECONDS if quick else None, retries=0 if quick else None))
 
 
-def unavailable(judge_id: str, options: ServerOptions, failed: RequestFailed) -> JudgeUnavailable:
+def unavailable(judge_id: str, options: ServerOptions, failed: RequestFailed, panel_id: str = "") -> JudgeUnavailable:
     """Return the reason why a judge cannot answer now, with what to do."""
     where = " and ".join(options.addresses())
-    start = (
-        f" Start it: ./run.sh serve-judge PANEL {judge_id}"
-        if options.serve
-        else " Start the server, or correct base_url in the panel file."
-    )
-    start_zh = f"请启动：./run.sh serve-judge 面板名 {judge_id}" if options.serve else "请启动服务，或修改面板文件中的 base_url。"
+    command = " ".join(f"./run.sh serve-judge {panel_id} {judge_id}".split())
+    start = f" Start it: {command}" if options.serve else " Start the server, or correct base_url in the panel file."
+    start_zh = f"请启动：{command}" if options.serve else "请启动服务，或修改评委组文件中的 base_url。"
     advice = {
         Failure.UNREACHABLE: (f"cannot be reached ({failed.said}).{start}", f"连接不上（{failed.said}）。{start_zh}"),
         Failure.BUSY: (
             f"turns requests away (HTTP {failed.status}: {failed.said}). Lower `concurrency` in the panel file, or wait.",
-            f"拒绝请求（HTTP {failed.status}：{failed.said}）。请减小面板文件中的 concurrency，或稍后再试。",
+            f"拒绝请求（HTTP {failed.status}：{failed.said}）。请减小评委组文件中的 concurrency，或稍后再试。",
         ),
         Failure.KEY: (
             f"does not accept the key (HTTP {failed.status}: {failed.said}). Put the right one into the environment variable "
@@ -87,18 +86,18 @@ def _check_model(judge_id: str, options: ServerOptions, url: str, names: Sequenc
             f"Judge {judge_id!r}: the server at {url} serves no model {options.model!r}; it serves: {there}. Write one of these as "
             "`model` in the "
             "panel file, or start the server with the right --model-name (lmdeploy), --served-model-name (vLLM) or adapter.",
-            zh=f"评委 {judge_id!r}：服务 {url} 没有模型 {options.model!r}，现有：{there}。请修改面板文件中的 model，"
+            zh=f"评委 {judge_id!r}：服务 {url} 没有模型 {options.model!r}，现有：{there}。请修改评委组文件中的 model，"
             "或以正确的模型名启动服务。",
         )
 
 
-def _probe_server(judge_id: str, options: ServerOptions, client: ServerClient, carrier: MessageCarrier | IdCarrier) -> int:
+def _probe_server(judge_id: str, options: ServerOptions, client: ServerClient, carrier: MessageCarrier | IdCarrier, panel_id: str) -> int:
     try:
         reply = _probe_roles(options, client, carrier)
     except RequestFailed as failed:
         if failed.failure is Failure.REFUSED:
             raise _cannot_score(judge_id, options, f"HTTP {failed.status}: {failed.said}") from failed
-        raise unavailable(judge_id, options, failed) from failed
+        raise unavailable(judge_id, options, failed, panel_id) from failed
     except ValidationError as error:
         raise _no_api(judge_id, options.addresses()[0], error.errors()[0]["msg"]) from error
     if not reply.positions:
@@ -143,5 +142,5 @@ def _cannot_score(judge_id: str, options: ServerOptions, said: str) -> JudgeErro
 def _no_api(judge_id: str, url: str, said: str) -> JudgeError:
     return JudgeError(
         f"Judge {judge_id!r}: what answers at {url} does not speak the OpenAI API ({said}). Correct base_url in the panel file.",
-        zh=f"评委 {judge_id!r}：{url} 处的服务不是 OpenAI 接口（{said}），请修改面板文件中的 base_url。",
+        zh=f"评委 {judge_id!r}：{url} 处的服务不是 OpenAI 接口（{said}），请修改评委组文件中的 base_url。",
     )

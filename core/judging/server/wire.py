@@ -41,6 +41,7 @@ class _Request(BaseModel):
     ignore_eos: bool | None = None
     logprob_token_ids: list[int] | None = None
     return_tokens_as_token_ids: bool | None = None
+    stream: bool | None = None
 
     def body(self) -> str:
         """Return the body as JSON."""
@@ -211,6 +212,16 @@ def ask_ids(engine: Engine, model: str, ids: Sequence[int], label_ids: Sequence[
 def ask_text(model: str, turns: Sequence[Turn], max_tokens: int) -> Ask:
     """Return the request for a short answer in words, to see what a model says instead of a label."""
     return Ask(CHAT, ChatRequest(model=model, max_tokens=max_tokens, messages=list(turns), temperature=0.0).body())
+
+
+def ask_words(engine: Engine, model: str, turns: Sequence[Turn], max_tokens: int) -> str:
+    """Return the body of a chat completion in words that is streamed as it is written."""
+    request = ChatRequest(model=model, max_tokens=max_tokens, messages=list(turns), temperature=0.0, stream=True)
+    if engine.is_lmdeploy:
+        request.top_k = 1  # lmdeploy takes temperature 0 for "not given"
+    if engine is not Engine.OPENAI:
+        request.chat_template_kwargs = _TemplateArguments()
+    return request.body()
 
 
 def read_reply(path: str, content: bytes) -> Reply:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from core.errors import JudgeError
+from core.errors import JudgeError, clause
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -114,4 +114,5 @@ def _read(folder: Path) -> _AdapterConfig:
         return _AdapterConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         said = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors() if fault["loc"])
+        said = clause(said)
         raise JudgeError(f"{path} is no configuration of a LoRA adapter: {said}.", zh=f"{path} 不是 LoRA 适配器的配置：{said}。") from error

@@ -100,13 +100,13 @@ def read_served_model(folder: Path, weights: WeightFormat = WeightFormat.AUTO) -
     try:
         config = _ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:
-        raise JudgeError(f"{path} cannot be read as a model's configuration: {error}") from error
+        raise JudgeError(f"{path} cannot be read as a model's configuration: {error}", zh=f"无法把 {path} 读作模型配置：{error}") from error
     method = config.quantization_config.quant_method if config.quantization_config else ""
     found = METHODS.get(method, WeightFormat.NONE)
     if weights not in (WeightFormat.AUTO, found):
         raise JudgeError(
             f"{folder} holds {found} weights, but the panel file says `weights: {weights}`; write {found} or auto.",
-            zh=f"{folder} 的权重格式是 {found}，而面板文件写的是 {weights}；请改为 {found} 或 auto。",
+            zh=f"{folder} 的权重格式是 {found}，而评委组文件写的是 {weights}；请改为 {found} 或 auto。",
         )
     return ServedModel(str(folder), config.architectures[0] if config.architectures else "", found)
 

@@ -117,7 +117,10 @@ class PromptEncoder:
                 )
             found.append(after[-1])
         if len(set(found)) != len(found):
-            raise JudgeError(f"Dimension {dimension.id!r}: two labels share one token in this model's tokenizer.")
+            raise JudgeError(
+                f"Dimension {dimension.id!r}: two labels share one token in this model's tokenizer; use other labels, or another model.",
+                zh=f"维度 {dimension.id!r}：该模型的分词器把两个标签写成同一个词元，请换用其他标签或模型。",
+            )
         return found
 
     def ordinary_ids(self, prompt: RenderedPrompt) -> list[int]:
@@ -169,7 +172,10 @@ class PromptEncoder:
         user = f" {USER_MARK} "
         text = self._render(system, user)
         if USER_MARK not in text or (has_system and SYSTEM_MARK not in text):
-            raise JudgeError("The model's chat template drops the prompt; give the tokenizer a template that keeps user turns.")
+            raise JudgeError(
+                "The model's chat template drops the prompt; give the tokenizer a template that keeps user turns.",
+                zh="模型的对话模板会丢掉提示词；请为分词器换一个保留用户内容的模板。",
+            )
         strips = user not in text
         if not strips:
             text = text.replace(user, USER_MARK).replace(f" {SYSTEM_MARK} ", SYSTEM_MARK)

@@ -74,12 +74,18 @@ def convert_internlm2(
     """
     config = _read_json(source / "config.json")
     if config.get("model_type") != "internlm2":
-        raise JudgeError(f"{source} is no InternLM2 checkpoint: its config.json says model_type {config.get('model_type')!r}.")
+        raise JudgeError(
+            f"{source} is no InternLM2 checkpoint: its config.json says model_type {config.get('model_type')!r}.",
+            zh=f"{source} 不是 InternLM2 检查点：其 config.json 中的 model_type 是 {config.get('model_type')!r}。",
+        )
     shards = sorted(source.glob("*.safetensors"))
     if not shards:
-        raise JudgeError(f"{source} has no *.safetensors weights; other formats are not converted, because opening them can run code.")
+        raise JudgeError(
+            f"{source} has no *.safetensors weights; other formats are not converted, because opening them can run code.",
+            zh=f"{source} 中没有 safetensors 权重；其他格式打开时可能执行代码，不予转换。",
+        )
     if target.exists():
-        raise JudgeError(f"{target} exists already; delete it or name another folder.")
+        raise JudgeError(f"{target} exists already; delete it or name another folder.", zh=f"{target} 已存在；请删除或另写一个文件夹。")
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -201,7 +207,10 @@ def _convert_tokenizer(source: Path, target: Path) -> None:
         added = {int(number): str(token["content"]) for number, token in settings.get("added_tokens_decoder", {}).items()}
         backend = read_sentencepiece(source / "tokenizer.model", added)
     else:
-        raise JudgeError(f"{source} has neither tokenizer.json nor tokenizer.model; copy the tokenizer's files beside the weights.")
+        raise JudgeError(
+            f"{source} has neither tokenizer.json nor tokenizer.model; copy the tokenizer's files beside the weights.",
+            zh=f"{source} 中既没有 tokenizer.json 也没有 tokenizer.model；请把分词器文件复制到权重旁。",
+        )
     names = ("bos_token", "eos_token", "unk_token", "pad_token")
     special = {name: _token_text(settings[name]) for name in names if settings.get(name)}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False, **special)
@@ -215,7 +224,7 @@ def _token_text(token: Any) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise JudgeError(f"{path} is missing; copy the whole checkpoint folder.")
+        raise JudgeError(f"{path} is missing; copy the whole checkpoint folder.", zh=f"缺少 {path}；请复制完整的检查点文件夹。")
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 

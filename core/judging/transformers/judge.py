@@ -14,14 +14,20 @@ from core.errors import JudgeError, JudgeUnavailable
 from core.judging.transformers.chat import PromptEncoder
 from core.judging.transformers.options import TransformersOptions, read_options
 from core.judging.transformers.packing import Ids
-from core.judging.transformers.rationale import Narrator, question
+from core.judging.transformers.rationale import Narrator
 from core.judging.transformers.scoring import RowScore, Scorer
+from core.judging.vote import chosen_label
+from core.judging.why import question
 from core.ports import JudgeContext
 from core.types import Dimension, Judgement, JudgementStatus, JudgeRequest, JudgeSpec, LocalText, said
 
 log = logging.getLogger(__name__)
 
-WINDOW = 512
+# Rows that are tokenized and scored together. On a card the first windows are small, so that it soon has something to do
+# while the next, larger one is tokenized; a processor is slow, and shows after few rows how far it is.
+CARD_WINDOWS = (64, 192, 512)
+CPU_WINDOWS = (16,)
+CARD_BATCH = 2_048
 _NO_PROMPT: LocalText = {"zh": "这一行没有附上提示词。", "en": "The request carries no prompt."}
 
 
@@ -40,9 +46,19 @@ class TransformersJudge:
     reads_prompts = True
 
     def __init__(
-        self, judge_id: str, scorer: Scorer, narrator: Narrator, encoder: PromptEncoder, dimensions: Sequence[Dimension], max_length: int
+        self,
+        judge_id: str,
+        scorer: Scorer,
+        narrator: Narrator,
+        encoder: PromptEncoder,
+        dimensions: Sequence[Dimension],
+        max_length: int,
+        *,
+        on_card: bool = False,
     ) -> None:
         self.id = judge_id
+        self.preferred_batch = CARD_BATCH if on_card else 0
+        self._windows = CARD_WINDOWS if on_card else CPU_WINDOWS
         self._narrator: Narrator | None = narrator
         self._scorer: Scorer | None = scorer
         self._encoder = encoder
@@ -52,13 +68,16 @@ class TransformersJudge:
         for dimension in dimensions:
             self._learn_labels(dimension)
         if self._unfit and not self._label_ids:
-            raise JudgeError(f"Judge {judge_id!r} cannot judge any dimension. " + " ".join(said(why, "en") for why in self._unfit.values()))
+            raise JudgeError(
+                f"Judge {judge_id!r} cannot judge any dimension. " + " ".join(said(why, "en") for why in self._unfit.values()),
+                zh=f"评委 {judge_id!r} 无法评判任何维度。" + "".join(said(why, "zh") for why in self._unfit.values()),
+            )
 
     def judge(self, requests: Sequence[JudgeRequest]) -> Iterator[Judgement]:
         """Yield one judgement per request, in order; while one window is on the device, the next is tokenized."""
         if self._scorer is None:
-            raise JudgeError(f"Judge {self.id!r} is closed.")
-        windows = [requests[start : start + WINDOW] for start in range(0, len(requests), WINDOW)]
+            raise JudgeError(f"Judge {self.id!r} is closed.", zh=f"评委 {self.id!r} 已关闭。")
+        windows = list(cut(requests, self._windows))
         with ThreadPoolExecutor(1, thread_name_prefix=f"tokenize-{self.id}") as pool:
             coming = pool.submit(self._prepare, windows[0]) if windows else None
             for number in range(len(windows)):
@@ -74,12 +93,17 @@ class TransformersJudge:
         Raises JudgeUnavailable when the device fails meanwhile.
         """
         if self._narrator is None or request.prompt is None:
-            raise JudgeError(f"Judge {self.id!r} cannot explain: it is closed, or the row has no prompt.")
+            raise JudgeError(
+                f"Judge {self.id!r} cannot explain: it is closed, or the row has no prompt.",
+                zh=f"评委 {self.id!r} 无法说明理由：评委已关闭，或该行没有提示词。",
+            )
         (ids,) = self._encoder.encode([question(request.prompt, label)])
         try:
             yield from self._narrator.stream(ids)
         except RuntimeError as error:
-            raise JudgeUnavailable(f"Judge {self.id!r} could not finish its rationale: {error}") from error
+            raise JudgeUnavailable(
+                f"Judge {self.id!r} could not finish its rationale: {error}", zh=f"评委 {self.id!r} 未能说完理由：{error}"
+            ) from error
 
     def close(self) -> None:
         """Free the model's memory."""
@@ -165,7 +189,7 @@ class TransformersJudge:
             item_id=request.item.id,
             status=JudgementStatus.OK,
             probabilities=probabilities,
-            label=max(probabilities, key=lambda label: probabilities[label]),
+            label=chosen_label(probabilities, request.dimension.kind),
             raw_reply=_raw_reply(request.dimension, score),
             prompt_sha256=request.prompt.sha256 if request.prompt else "",
             latency_ms=latency_ms,
@@ -175,6 +199,15 @@ class TransformersJudge:
     def _without_answer(self, request: JudgeRequest, status: JudgementStatus, reason: LocalText, tokens: int = 0) -> Judgement:
         sha256 = request.prompt.sha256 if request.prompt else ""
         return Judgement(self.id, request.item.id, status, prompt_sha256=sha256, tokens=tokens, error=reason)
+
+
+def cut(requests: Sequence[JudgeRequest], sizes: Sequence[int]) -> Iterator[Sequence[JudgeRequest]]:
+    """Yield the requests in windows of these sizes, the last size again and again."""
+    start = number = 0
+    while start < len(requests):
+        size = sizes[min(number, len(sizes) - 1)]
+        yield requests[start : start + size]
+        start, number = start + size, number + 1
 
 
 def _raw_reply(dimension: Dimension, score: RowScore) -> str:
@@ -190,12 +223,15 @@ def make_transformers_judge(spec: JudgeSpec, context: JudgeContext) -> Transform
     a tokenizer that writes each label as one token.
     """
     from core.judging.transformers.load import load_model
-    from core.judging.transformers.scoring import make_scorer
+    from core.judging.transformers.scoring import current_device, make_scorer
 
     options: TransformersOptions = read_options(spec.id, spec.options)
-    loaded = load_model(spec.id, options, context.cache_dir)
+    loaded = load_model(spec.id, options, context.cache_dir, context.panel_id)
     encoder = PromptEncoder(loaded.tokenizer, loaded.model.config.model_type)
     pad_id = loaded.tokenizer.pad_token_id if loaded.tokenizer.pad_token_id is not None else 0
-    scorer = make_scorer(loaded.model, options.token_budget, options.share_prefix, pad_id)
+    with current_device(loaded.device):
+        scorer = make_scorer(loaded.model, options.token_budget, options.share_prefix, pad_id)
     narrator = Narrator(loaded.model, loaded.tokenizer)
-    return TransformersJudge(spec.id, scorer, narrator, encoder, list(context.dimensions.values()), loaded.max_length)
+    dimensions = list(context.dimensions.values())
+    on_card = loaded.device.startswith("cuda")
+    return TransformersJudge(spec.id, scorer, narrator, encoder, dimensions, loaded.max_length, on_card=on_card)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import JudgeError
+from core.judging.transformers.lite import lite_format, load_lite
 from core.judging.transformers.options import Precision, Quantization, TransformersOptions
-from core.judging.transformers.weights import check_memory, count_parameters, find_weights, memory_need
+from core.judging.transformers.weights import MemoryNeed, check_memory, count_parameters, find_weights, memory_need
 
 if TYPE_CHECKING:
     import torch
 
 FP8_CAPABILITY = (8, 9)
+MEMORY_PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +30,23 @@ class LoadedModel:
     max_length: int
 
 
-def load_model(judge_id: str, options: TransformersOptions, cache_dir: Path) -> LoadedModel:
+def load_model(judge_id: str, options: TransformersOptions, cache_dir: Path, panel_id: str = "") -> LoadedModel:
     """Return the judge's model.
 
     Raises JudgeError, before any weight is read, when files, device, memory or a needed library are missing.
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    folder = find_weights(judge_id, options, cache_dir)
+    folder = find_weights(judge_id, options, cache_dir, panel_id)
     device = choose_device(judge_id, options.device)
     _check_quantization(judge_id, options, device)
     _check_adapter(judge_id, options)
+    _check_lite(judge_id, options, folder)
     config = AutoConfig.from_pretrained(folder)
     dtype = choose_dtype(options.dtype, device, config)
     if options.check_memory:
         need = memory_need(count_parameters(folder), config.get_text_config(), dtype.itemsize, options)
+        wait_for_memory(need, device)
         check_memory(judge_id, need, free_memory(device), device)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = load_weights(folder, options, device, dtype)
@@ -66,7 +71,10 @@ def choose_device(judge_id: str, wanted: str) -> str:
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise JudgeError(f"Judge {judge_id!r}: there is no device {wanted!r}; write auto, cpu, cuda or cuda:N.") from error
+        raise JudgeError(
+            f"Judge {judge_id!r}: there is no device {wanted!r}; write auto, cpu, cuda or cuda:N.",
+            zh=f"评委 {judge_id!r}：没有名为 {wanted!r} 的设备；请写 auto、cpu、cuda 或 cuda:N。",
+        ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise JudgeError(
             f"Judge {judge_id!r} asks for {wanted}, but PyTorch sees {torch.cuda.device_count()} CUDA devices here. "
@@ -89,6 +97,24 @@ def choose_dtype(wanted: Precision, device: str, config: Any) -> torch.dtype:
     if torch.cuda.get_device_capability(device) < (8, 0):
         return torch.float16 if own is torch.float16 else torch.float32
     return torch.float16 if own is torch.float16 else torch.bfloat16
+
+
+def wait_for_memory(need: MemoryNeed, device: str, seconds: float = MEMORY_PATIENCE_S) -> None:
+    """Wait until `need` is free, at most `seconds`: another process may just be giving its model's memory back."""
+    end = time.monotonic() + seconds
+    while free_memory(device) < need.total <= total_memory(device) and time.monotonic() < end:
+        time.sleep(0.2)
+
+
+def total_memory(device: str) -> int:
+    """Return the bytes that the device has in all."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[1])
+    import psutil
+
+    return int(psutil.virtual_memory().total)
 
 
 def free_memory(device: str) -> int:
@@ -118,8 +144,8 @@ def _check_quantization(judge_id: str, options: TransformersOptions, device: str
     if importlib.util.find_spec("bitsandbytes") is None or not device.startswith("cuda"):
         raise JudgeError(
             f"Judge {judge_id!r}: `quantization: {chosen}` needs the package bitsandbytes and a CUDA card; here the device is {device}. "
-            "Run `pip install bitsandbytes`, or set `quantization: none`.",
-            zh=f"评委 {judge_id!r}：{chosen} 量化需要 bitsandbytes 和 CUDA 显卡（当前设备 {device}），请安装 bitsandbytes 或改为 none。",
+            "Install it: ./run.sh setup models; or set `quantization: none`.",
+            zh=f"评委 {judge_id!r}：{chosen} 量化需要 bitsandbytes 和 CUDA 显卡（当前设备 {device}）。请运行 ./run.sh setup models，或改为 none。",
         )
 
 
@@ -128,7 +154,7 @@ def _check_adapter(judge_id: str, options: TransformersOptions) -> None:
     if adapter is not None and not (adapter / "adapter_config.json").is_file():
         raise JudgeError(
             f"Judge {judge_id!r}: {adapter} holds no adapter_config.json, so it is no peft adapter. Correct `adapter` in the panel file.",
-            zh=f"评委 {judge_id!r}：{adapter} 中没有 adapter_config.json，不是 peft 适配器，请修改面板文件中的 adapter。",
+            zh=f"评委 {judge_id!r}：{adapter} 中没有 adapter_config.json，不是 peft 适配器，请修改评委组文件中的 adapter。",
         )
     if adapter is not None and options.merge_adapter and options.quantization in (Quantization.INT8, Quantization.INT4):
         raise JudgeError(
@@ -142,10 +168,22 @@ def _check_adapter(judge_id: str, options: TransformersOptions) -> None:
         )
 
 
+def _check_lite(judge_id: str, options: TransformersOptions, folder: Path) -> None:
+    form = lite_format(folder)
+    if form is not None and (options.quantization is not Quantization.NONE or options.adapter is not None):
+        raise JudgeError(
+            f"Judge {judge_id!r}: {folder} holds weights quantized by lmdeploy ({form}); it takes no `quantization` and no `adapter`.",
+            zh=f"评委 {judge_id!r}：{folder} 是 lmdeploy 量化后的权重（{form}），不能再设置 quantization 或 adapter。",
+        )
+
+
 def load_weights(folder: Path, options: TransformersOptions, device: str, dtype: torch.dtype) -> Any:
-    """Return the model of `folder`, quantized as the options say, on `device`."""
+    """Return the model of `folder`, quantized as the options say, or as lmdeploy's lite left it, on `device`."""
     from transformers import AutoModelForCausalLM
 
+    form = lite_format(folder)
+    if form is not None:
+        return load_lite(folder, form, device, dtype)
     arguments: dict[str, Any] = {}
     if options.quantization in (Quantization.INT8, Quantization.INT4):
         from transformers import BitsAndBytesConfig
@@ -167,6 +205,9 @@ def _load_adapter(judge_id: str, model: Any, options: TransformersOptions) -> An
     adapter = options.adapter
     kind = PeftConfig.from_pretrained(str(adapter)).peft_type
     if kind != "LORA":
-        raise JudgeError(f"Judge {judge_id!r}: {adapter} is a {kind} adapter; only LoRA adapters are supported.")
+        raise JudgeError(
+            f"Judge {judge_id!r}: {adapter} is a {kind} adapter, and only LoRA adapters are supported. Correct `adapter` in the panel file.",
+            zh=f"评委 {judge_id!r}：{adapter} 是 {kind} 适配器，目前只支持 LoRA；请修改评委组文件中的 adapter。",
+        )
     with_adapter = PeftModel.from_pretrained(model, str(adapter))
     return with_adapter.merge_and_unload() if options.merge_adapter else with_adapter.get_base_model()

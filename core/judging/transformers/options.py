@@ -63,5 +63,5 @@ def read_options(judge_id: str, options: Mapping[str, object]) -> TransformersOp
         known = ", ".join(TransformersOptions.model_fields)
         raise PanelError(
             f"Judge {judge_id!r}: these options cannot be used; correct them in the panel file (known: {known}):\n  " + "\n  ".join(faults),
-            zh=f"评委 {judge_id!r} 的选项有误，请在面板文件中改正（可用选项：{known}）：\n  " + "\n  ".join(faults),
+            zh=f"评委 {judge_id!r} 的选项有误，请在评委组文件中改正（可用选项：{known}）：\n  " + "\n  ".join(faults),
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -113,7 +114,7 @@ class PackedScorer:
         labels = torch.tensor(list(label_ids), device=self._device)
         done: list[tuple[list[int], Tensor]] = []
         lost: list[int] = []
-        with torch.inference_mode():
+        with current_device(self._device), torch.inference_mode():
             for group in self._groups(rows):
                 prefix = self._prefix(group.prefix)
                 members = group.rows
@@ -240,6 +241,14 @@ def make_scorer(model: Any, token_budget: int, share_prefix: bool, pad_id: int) 
     if scorer.kernel is not loop_kernel:
         fuse(model)
     return scorer
+
+
+def current_device(device: Any) -> AbstractContextManager[object]:
+    """Make a card the thread's current one: Triton launches kernels there, wherever their tensors lie."""
+    import torch
+
+    chosen = torch.device(device)
+    return torch.cuda.device(chosen) if chosen.type == "cuda" else nullcontext()
 
 
 def free_cached_memory() -> None:

@@ -36,7 +36,10 @@ def read_sentencepiece(path: Path, added: Mapping[int, str]) -> Tokenizer:
 
     model = _parse(path)
     if model.trainer_spec.model_type != 2:
-        raise JudgeError(f"{path} is no BPE model; only BPE SentencePiece models are converted.")
+        raise JudgeError(
+            f"{path} is no BPE model; only BPE SentencePiece models are converted. Put a tokenizer.json beside it.",
+            zh=f"{path} 不是 BPE 模型；只能转换 BPE 的 SentencePiece 模型，请在其旁放入 tokenizer.json。",
+        )
     pieces = [added.get(number, piece.piece) for number, piece in enumerate(model.pieces)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
     vocabulary.update({text: number for number, text in added.items() if number >= len(pieces)})
@@ -76,6 +79,9 @@ def _parse(path: Path) -> Any:
     try:
         proto = import_protobuf().ModelProto()
     except ImportError as error:
-        raise JudgeError(f"Reading {path} needs the package protobuf: run `pip install protobuf`.") from error
+        raise JudgeError(
+            f"Reading {path} needs the package protobuf; install it: ./run.sh setup models",
+            zh=f"读取 {path} 需要 protobuf，请运行 ./run.sh setup models。",
+        ) from error
     proto.ParseFromString(path.read_bytes())
     return proto

@@ -10,28 +10,40 @@ from typing import Any
 
 from core.errors import JudgeError
 from core.judging.transformers.options import Quantization, TransformersOptions
-from core.judging.weights import models_folder, resolve_model
+from core.judging.weights import fetch_command, is_hub_id, models_folder, resolve_model
 
 GIB = 1 << 30
 # Bytes a weight of a linear layer takes, its scales included; fp8 weights are made on the device from 16-bit ones, layer by layer.
 QUANTIZED_BYTES = {Quantization.INT8: 1.05, Quantization.INT4: 0.57}
 
 
-def find_weights(judge_id: str, options: TransformersOptions, cache_dir: Path) -> Path:
+def find_weights(judge_id: str, options: TransformersOptions, cache_dir: Path, panel_id: str = "") -> Path:
     """Return the local folder of the model: a path, a fetched or converted model, or one in the hub's cache.
 
     Raises JudgeError with the command to type when the files are not on this machine, are in a format that is not
     allowed, or must be converted first. Nothing is downloaded here.
     """
     kept = models_folder(cache_dir)
-    folder = resolve_model(judge_id, options.model, kept, revision=options.revision, allow_pickle=options.allow_pickle)
+    folder = resolve_model(judge_id, options.model, kept, revision=options.revision, allow_pickle=options.allow_pickle, panel_id=panel_id)
     if read_config(folder).get("model_type") == "internlm2":
-        command = f"\n  python -m core.judging.transformers.convert '{folder}' '{kept / options.model.strip('/')}'"
-        raise JudgeError(
-            f"Judge {judge_id!r}: {folder} is an InternLM2 checkpoint, whose own code transformers 5 cannot run. Convert it once:{command}",
-            zh=f"评委 {judge_id!r}：{folder} 是 InternLM2 检查点，需先转换一次：{command}",
-        )
+        raise _unconverted(judge_id, folder, options.model, kept, panel_id)
     return folder
+
+
+def _unconverted(judge_id: str, folder: Path, model: str, kept: Path, panel_id: str) -> JudgeError:
+    target = kept / model if is_hub_id(model) else folder.with_name(f"{folder.name}-llama")
+    convert = f"python -m core.judging.transformers.convert '{folder}' '{target}'"
+    if is_hub_id(model):
+        then, then_zh = (
+            f"\n  {fetch_command(panel_id)}\n(which converts it), or by hand:\n  {convert}",
+            f"\n  {fetch_command(panel_id)}\n（会自动转换），或手动转换：\n  {convert}",
+        )
+    else:
+        then, then_zh = f"\n  {convert}\nand name that folder in the panel file.", f"\n  {convert}\n并在评委组文件中改写为该文件夹。"
+    return JudgeError(
+        f"Judge {judge_id!r}: {folder} is an InternLM2 checkpoint, whose own code transformers 5 cannot run. Convert it once:{then}",
+        zh=f"评委 {judge_id!r}：{folder} 是 InternLM2 检查点，transformers 5 无法运行其自带代码，需先转换一次：{then_zh}",
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -41,13 +53,17 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def count_parameters(folder: Path) -> int:
-    """Return the number of weights in the folder's safetensors files, read from their headers only; 0 without any."""
+    """Return the number of weights in the folder's safetensors files, read from their headers only; 0 without any.
+
+    Of AWQ's packed weights each element counts as the eight that it becomes.
+    """
     from safetensors import safe_open
 
     total = 0
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="numpy") as file:
-            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no mapping)
+            for name in file.keys():  # noqa: SIM118 (no mapping)
+                total += math.prod(file.get_slice(name).get_shape()) * (8 if name.endswith(".qweight") else 1)
     return total
 
 

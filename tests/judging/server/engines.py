@@ -46,6 +46,9 @@ class FakeServer:
     fault_when: Callable[[str], Fault | None] = lambda body: None
     delay: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    between: threading.Event | None = None
+    left: threading.Event = field(default_factory=threading.Event)
     healthy: bool = True
     port: int = 0
     _http: ThreadingHTTPServer | None = None
@@ -184,6 +187,9 @@ class Handler(BaseHTTPRequestHandler):
         if len(prompt) > self.fake.context:
             self.error(400, f"Input length ({len(prompt)}) must be smaller than the model context length ({self.fake.context}).")
             return
+        if body.get("stream"):
+            self.stream(self.fake.words)
+            return
         if not body.get("logprobs"):
             self.reply(200, self.choice({"content": self.fake.words}, None, prompt, "stop"))
             return
@@ -261,6 +267,27 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, {"object": "text_completion", "choices": [choice], "usage": {"prompt_tokens": len(prompt)}})
 
     # replies
+
+    def stream(self, words: str) -> None:
+        """Send words as server-sent events, a character each, until the reader goes."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        events: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
+        events += [{"choices": [{"index": 0, "delta": {"content": sign}, "finish_reason": None}]} for sign in words]
+        events += [{"choices": [], "usage": {"prompt_tokens": 3}}]
+        try:
+            for event in events:
+                self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+                self.wfile.flush()
+                self.fake.sent.append(event)
+                if self.fake.between is not None:
+                    self.fake.between.wait(5)
+            self.wfile.write(b"data: [DONE]\n\n")
+        except OSError:
+            self.fake.left.set()
 
     def error(self, status: int, message: str) -> None:
         if self.fake.engine.startswith("lmdeploy"):

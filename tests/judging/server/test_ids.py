@@ -82,5 +82,5 @@ def test_control_tokens_in_a_text_are_characters_and_the_text_is_not_changed(jud
 
 
 def test_a_tokenizer_that_is_not_here_is_told_with_the_command(judge_of: Maker) -> None:
-    with serving("vllm") as server, pytest.raises(JudgeError, match=r"\./run\.sh models fetch PANEL"):
+    with serving("vllm") as server, pytest.raises(JudgeError, match=r"\./run\.sh models fetch"):
         judge_of(server, tokenizer="nobody/nothing")

@@ -128,12 +128,12 @@ def test_shards_stay_small_and_are_named_by_an_index(tmp_path: Path) -> None:
 
 
 def test_the_converted_folder_judges(tmp_path: Path) -> None:
-    source = checkpoint(tmp_path / "source", internlm_weights() | _larger_vocabulary(), vocab_size=700)
+    source = checkpoint(tmp_path / "source", internlm_weights() | larger_vocabulary(), vocab_size=700)
     convert_internlm2(source, tmp_path / "target")
     assert all(abs(sum(row) - 1) < 1e-6 for row in answersheet(tmp_path / "target", tmp_path))
 
 
-def _larger_vocabulary() -> dict[str, Any]:
+def larger_vocabulary() -> dict[str, Any]:
     return {"model.tok_embeddings.weight": torch.randn(700, HIDDEN), "output.weight": torch.randn(700, HIDDEN)}
 
 

@@ -60,9 +60,9 @@ def options(model: Path | str, **others: Any) -> TransformersOptions:
 
 
 def test_weights_that_are_not_here_come_with_the_command_that_fetches_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(JudgeError, match=r"\./run\.sh models fetch PANEL") as caught:
-        find_weights("glm", options("nobody/no-such-model-4b"), tmp_path)
-    assert "models fetch" in caught.value.messages["zh"]
+    with pytest.raises(JudgeError, match=r"\./run\.sh models fetch gpu-24gb\n") as caught:
+        find_weights("glm", options("nobody/no-such-model-4b"), tmp_path, "gpu-24gb")
+    assert "models fetch gpu-24gb" in caught.value.messages["zh"]
 
 
 def test_a_folder_that_is_not_there_or_is_no_model_is_named(tmp_path: Path) -> None:

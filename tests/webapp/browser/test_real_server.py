@@ -35,7 +35,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     output = (home / "server.log").open("wb")
     process = subprocess.Popen([sys.executable, "-m", "webapp"], cwd=PROJECT_ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
-        yield _url(process, home / "server.log")
+        yield served_url(process, home / "server.log")
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -46,7 +46,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         output.close()
 
 
-def _url(process: subprocess.Popen[bytes], log: Path) -> str:
+def served_url(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text(encoding="utf-8"))
