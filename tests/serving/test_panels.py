@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from core.judging.head.options import HeadOptions
 from core.judging.registry import families
 from core.judging.server.options import ServerOptions
 from core.judging.server.options import read_options as read_server
@@ -87,7 +88,7 @@ def default_of(model: type[BaseModel], name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "model", [_PanelFile, _JudgeFile, TransformersOptions, ServerOptions, ServeOptions], ids=lambda model: model.__name__
+    "model", [_PanelFile, _JudgeFile, TransformersOptions, HeadOptions, ServerOptions, ServeOptions], ids=lambda model: model.__name__
 )
 def test_every_field_of_a_panel_file_stands_in_the_docs_with_its_default(model: type[BaseModel]) -> None:
     text = (ROOT / "docs/PANELS.md").read_text(encoding="utf-8")
