@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import krippendorff
 import numpy as np
 import pytest
 
@@ -39,6 +40,14 @@ def test_alpha_of_the_published_example() -> None:
     assert krippendorff_alpha(units(), NOMINAL) == pytest.approx(0.743, abs=5e-4)
     assert krippendorff_alpha(units(), ORDINAL) == pytest.approx(0.815, abs=5e-4)
     assert krippendorff_alpha(np.array([[2.0, 0.0]] * 3), NOMINAL) is None
+
+
+@pytest.mark.parametrize(("kind", "level"), [(NOMINAL, "nominal"), (ORDINAL, "ordinal")])
+def test_alpha_equals_that_of_the_reference_package(kind: DimensionKind, level: str) -> None:
+    counts = np.random.default_rng(7).multinomial(4, (0.1, 0.2, 0.3, 0.3, 0.1), size=300)
+    counts[::5] //= 2  # units that some raters left out
+    expected = krippendorff.alpha(value_counts=counts, value_domain=SCALE, level_of_measurement=level)
+    assert krippendorff_alpha(counts.astype(float), kind) == pytest.approx(expected, abs=1e-9)
 
 
 def test_gwets_coefficients_of_the_published_example() -> None:
