@@ -9,5 +9,6 @@ venv=${PINGPAN_VENV:-$PWD/.venv}
 "$venv/bin/python" -m ruff check .
 "$venv/bin/python" -m ruff format --check .
 "$venv/bin/python" -m mypy --strict
-# Two workers suit the smallest machine this runs on.
+# Two workers suit the smallest machine this runs on; tiny models are slower when threads of several fight for its cores.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec "$venv/bin/python" -m pytest -n "${PINGPAN_TEST_WORKERS:-2}" --dist loadfile "$@"

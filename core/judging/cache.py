@@ -37,6 +37,7 @@ SOURCES = (
     "rules",
     "surprise",
     "text_arrays",
+    "vote",
 )
 """The modules beside this one that what a judge learns depends on."""
 _TOOLS = ("scikit-learn", "numpy", "scipy")
