@@ -70,7 +70,7 @@ class JudgePage:
     def outputs(self) -> list[object]:
         """Return the components that a change of the URL writes, in the order of `Choices.values`."""
         choices = [self.panel, self.library, self.library_facts, self.aggregator, self.estimate, self.skip]
-        return [self.tabs, self.sheet, self.question, *choices, self.notice]
+        return [self.tabs, self.sheet, self.question, *choices, self.start, self.notice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,7 @@ class Choices:
             self.aggregator,
             self.estimate,
             gr.Checkbox(label=self.skip_label, value=False, visible=bool(self.skip_label)),
+            gr.Button(interactive=True),
             self.notice,
         )
 
@@ -127,7 +128,8 @@ def build_judge(render: Renderer, workbench: Workbench, settings: Settings) -> J
             )
             estimate = html("judge-estimate")
             skip = gr.Checkbox(False, label=t("judge.skip", count=0), visible=False, elem_id="judge-skip", container=False)
-            start = gr.Button(t("judge.start"), variant="primary", elem_id="judge-start")
+            # Shut until the page stands: its late answer would wipe away what an early press was told.
+            start = gr.Button(t("judge.start"), variant="primary", interactive=False, elem_id="judge-start")
             notice = html("judge-notice")
         recent = html("judge-recent")
     go_to, timer = gr.Textbox(visible=False), gr.Timer(POLL_SECONDS, active=False)

@@ -40,7 +40,7 @@ def decided(page: Page) -> int:
 
 
 def test_progress_goes_on_by_itself_and_after_a_reload_until_it_is_over(base: str, workbench: FakeWorkbench, open_page: OpenPage) -> None:
-    run = workbench.add("slow.csv", 150)
+    run = workbench.add("slow.csv", 450)
     page = open_page(f"{base}/zh/run?run={run.id}&sort=disagreement")
     expect(page.locator(".state-running")).to_be_visible()
     expect(page.locator(".jl")).to_have_count(4)
@@ -51,8 +51,8 @@ def test_progress_goes_on_by_itself_and_after_a_reload_until_it_is_over(base: st
     expect(page.locator(".state-running")).to_be_visible()
     assert decided(page) >= before
     assert page.locator("select[data-param=sort]").input_value() == "disagreement"
-    expect(page.locator(".state-done")).to_be_visible(timeout=20_000)
-    assert decided(page) == 150
+    expect(page.locator(".state-done")).to_be_visible(timeout=60_000)
+    assert decided(page) == 450
     expect(page.locator("#run-stop")).to_have_count(0)
 
 
