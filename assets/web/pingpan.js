@@ -106,6 +106,12 @@
   addEventListener("popstate", () => { markSwitch(); pingpan.go(); });
 
   // -- files
+  let sending = 0;
+  // A press of Start waits for what is on its way: the file being sent, then the page that shows it. A page that never comes is not waited for.
+  pingpan.settled = async () => {
+    const drawn = () => $("[data-query]")?.dataset.query === location.search;
+    for (let waited = 0; sending || (!drawn() && waited < 20000); waited += 50) await new Promise((go) => setTimeout(go, 50));
+  };
   function upload(zone, file) {
     const bar = $(".uploading", zone), problem = $("[data-upload-error]", zone);
     const request = new XMLHttpRequest();
@@ -120,6 +126,7 @@
     $("[data-upload-name]", bar).textContent = file.name;
     request.upload.onprogress = (step) => { $(".bar i", bar).style.width = `${(100 * step.loaded) / Math.max(step.total, 1)}%`; };
     request.onerror = () => fail($("header.top").dataset.broken);
+    request.onloadend = () => { sending -= 1; };
     request.onload = () => {
       let reply = {};
       try { reply = JSON.parse(request.responseText); } catch { /* the message below is shown */ }
@@ -131,6 +138,7 @@
     const language = $("header.top").dataset.language;
     request.open("POST", `${zone.dataset.upload}?language=${language}&name=${encodeURIComponent(file.name)}`);
     request.setRequestHeader("Content-Type", "application/octet-stream");
+    sending += 1;
     request.send(file);
   }
   const carriesFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");

@@ -128,7 +128,7 @@ def build_judge(render: Renderer, workbench: Workbench, settings: Settings) -> J
             )
             estimate = html("judge-estimate")
             skip = gr.Checkbox(False, label=t("judge.skip", count=0), visible=False, elem_id="judge-skip", container=False)
-            # Shut until the page stands: its late answer would wipe away what an early press was told.
+            # Shut until the page stands: a press would start with choices that are not there yet.
             start = gr.Button(t("judge.start"), variant="primary", interactive=False, elem_id="judge-start")
             notice = html("judge-notice")
         recent = html("judge-recent")
@@ -157,10 +157,10 @@ def _build_question(render: Renderer, workbench: Workbench) -> tuple[gr.Column, 
     return group, dimension, prompt, text, rubric
 
 
-def tabs_html(render: Renderer, address: JudgeAddress) -> str:
-    """Return the page's title and the choice between a sheet and one question."""
+def tabs_html(render: Renderer, address: JudgeAddress, query: str | None = None) -> str:
+    """Return the page's title and the choice between a sheet and one question; `query` is what the page was drawn for, if it was."""
     modes = [(mode, replace(address, mode=mode).url(render.t.language)) for mode in Mode]
-    return render("judge_tabs.html", modes=modes, chosen=address.mode)
+    return render("judge_tabs.html", modes=modes, chosen=address.mode, query=query)
 
 
 def rubric_html(render: Renderer, dimension: Dimension | None) -> str:
@@ -188,7 +188,7 @@ class JudgeHandlers:
         rows = 1 if asking else preview.judgeable_rows if preview else 0
         bad = preview.error_rows if preview and not preview.fatal and preview.judgeable_rows else 0
         return Choices(
-            tabs=tabs_html(self.render, address),
+            tabs=tabs_html(self.render, address, query),
             sheet="" if asking else self._sheet(address, preview),
             asking=asking,
             panels=tuple((t.pick(one.names), one.id) for one in self.workbench.panels()),

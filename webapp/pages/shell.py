@@ -25,7 +25,7 @@ LATEST = "always_last"
 # Every event hands the handler the query string that stands in the browser's address bar at that moment.
 READ_QUERY = "() => [window.location.search]"
 READ_QUERY_AND = "(_, ...rest) => [window.location.search, ...rest]"
-START = "(_, ...rest) => { window.pingpan.busy(true); return [window.location.search, ...rest]; }"
+START = "async (_, ...rest) => { window.pingpan.busy(true); await window.pingpan.settled(); return [window.location.search, ...rest]; }"
 VISIT = "(url) => { if (url) window.location.assign(url); else window.pingpan.busy(false); }"
 ATTACH = "(window.pingpan ||= {}).go = () => trigger('go');"
 # The review page asks its own route: an event's answer could take the row from under the keys that are pressed meanwhile.

@@ -154,6 +154,20 @@ def test_a_sheet_with_problems_needs_consent(base: str, open_page: OpenPage, tmp
     expect(page.locator(".file-name")).to_have_text("bad.csv")
 
 
+def test_a_press_of_start_waits_for_the_file_on_its_way(base: str, open_page: OpenPage, tmp_path: Path) -> None:
+    sheet = tmp_path / "late.csv"
+    sheet.write_text("数据编号,评判维度,提示文本,预测文本\n1,流畅性,写一句话,春天来了，山里的花都开了。\n", encoding="utf-8")
+    page = open_page(f"{base}/zh/")
+    page.evaluate(
+        "() => { const send = XMLHttpRequest.prototype.send; XMLHttpRequest.prototype.send = function (body) { setTimeout(() => send.call(this, body), 1500); }; }"
+    )
+    page.set_input_files("#sheet-file", sheet)
+    page.click("#judge-start")
+    expect(page.locator("#judge-start.busy")).to_be_visible()
+    page.wait_for_url("**/zh/run?run=*")
+    expect(page.locator(".sub h1")).to_be_visible()
+
+
 def test_an_unreadable_file_is_told_where_it_was_dropped(base: str, open_page: OpenPage, tmp_path: Path) -> None:
     (tmp_path / "broken.xlsx").write_bytes(b"PK")
     page = open_page(f"{base}/en/")
