@@ -8,7 +8,15 @@ venv=${PINGPAN_VENV:-$PWD/.venv}
 ./run.sh setup models dev
 "$venv/bin/python" -m ruff check .
 "$venv/bin/python" -m ruff format --check .
-"$venv/bin/python" -m mypy --strict
-# Two workers suit the smallest machine this runs on; tiny models are slower when threads of several fight for its cores.
+# Types are checked beside the tests, which wait for browsers and processes half of the time.
+types=$(mktemp)
+trap 'rm -f "$types"' EXIT
+"$venv/bin/python" -m mypy --strict >"$types" 2>&1 &
+checking=$!
+# Tiny models are slower when threads of several tests fight for the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-exec "$venv/bin/python" -m pytest -n "${PINGPAN_TEST_WORKERS:-2}" --dist loadfile "$@"
+status=0
+"$venv/bin/python" -m pytest -n "${PINGPAN_TEST_WORKERS:-3}" --dist loadfile --no-loadscope-reorder "$@" || status=$?
+wait "$checking" || status=1
+cat "$types"
+exit "$status"

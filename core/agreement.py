@@ -1,17 +1,26 @@
-"""Agreement of raters, from counts of label patterns: the cost depends on the patterns, not on the rows.
+"""Agreement of raters, from counts of label patterns.
+
+Kappa and the mean absolute error are scikit-learn's, with the cells of a confusion matrix as samples and their counts as
+weights; alpha is that of the package `krippendorff`. Gwet's AC2 is computed here, for no package would do: irrCAC 0.4.4
+demands scipy 1.12.0 and a pandas below 3, `agreement` 0.1.2 wants every row by itself (and is GPL), `interrater` 2.0.0 has
+AC1 alone, and what `iaa-kit` 0.1.2 calls AC2 is Cohen's weighted kappa.
 
 Quadratic weights throughout, so that the figures of one pair can be compared; on nominal dimensions only equal labels
-agree (kappa is Cohen's, alpha nominal, AC2 is AC1).
+agree (kappa is Cohen's, alpha nominal, AC2 is AC1). What a confusion matrix gives is remembered: a label of a person
+changes few of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from core.metrics import even_scale
 from core.review import GOLD, VERDICT, Agreement, Distribution, GroupAgreement, PairAgreement, Rater, VoteCount, VoteCounts
 from core.types import Dimension, DimensionKind
 
@@ -21,6 +30,9 @@ if TYPE_CHECKING:
     Counts = NDArray[np.float64]
 
 JUDGES, PEOPLE = "judges", "people"
+# The package's arrays have units x labels x labels numbers; so many of them (4,000 rows of five labels) cost 3 to 4 ms and 3 MB.
+MOST_CELLS = 100_000
+_REMEMBERED = 4_000
 
 
 def tables(counts: VoteCounts, dimensions: Mapping[str, Dimension]) -> Agreement:
@@ -66,48 +78,52 @@ def gwet(units: Counts, weights: Counts) -> float | None:
     return _gwet(units, np.ones(len(units)), weights)
 
 
-def krippendorff_alpha(units: Counts, kind: DimensionKind) -> float | None:
+def krippendorff_alpha(units: Counts, times: Counts, kind: DimensionKind) -> float | None:
     """Return Krippendorff's alpha (ordinal, or nominal for nominal dimensions); None where it is not defined.
 
-    `units` has a row a unit and a column a label, in rising order: how many raters gave it. Units with one
-    rater are left out. Source: Krippendorff, "Computing Krippendorff's alpha-reliability", 2011, sections C to E.
+    `units` has a row a kind of unit and a column a label, in rising order: how many raters gave it; `times` says how many
+    units are of each kind. Units with one rater are left out. The package takes units one by one; where that would be more
+    than MOST_CELLS numbers, the same formula is taken from the counts.
+    Source: Krippendorff, "Computing Krippendorff's alpha-reliability", 2011, sections C to E.
     """
-    return _alpha(units, np.ones(len(units)), kind)
+    import krippendorff
 
-
-def weighted_kappa(matrix: Counts, weights: Counts) -> float | None:
-    """Return Cohen's weighted kappa of a confusion matrix, None where chance alone would agree wholly.
-
-    Source: Cohen, "Weighted kappa", Psychological Bulletin 70(4), 1968.
-    """
-    total = matrix.sum()
-    if total == 0:
+    paired = (units.sum(axis=1) >= 2) & (times > 0)
+    used = units[paired].any(axis=0)  # a label that nobody gave changes nothing
+    given, number = units[paired][:, used], times[paired].astype(int)
+    if used.sum() < 2:
         return None
-    chance = float((weights * np.outer(matrix.sum(axis=1), matrix.sum(axis=0))).sum() / total**2)
-    agreed = float((weights * matrix).sum() / total)
-    return None if chance >= 1.0 - 1e-12 else (agreed - chance) / (1.0 - chance)
+    if number.sum() * used.sum() ** 2 > MOST_CELLS:
+        return alpha_from_counts(given, times[paired], kind)
+    level: Literal["nominal", "ordinal"] = "nominal" if kind is DimensionKind.NOMINAL else "ordinal"
+    return float(krippendorff.alpha(value_counts=np.repeat(given, number, axis=0), level_of_measurement=level))
 
 
-def _alpha(units: Counts, times: Counts, kind: DimensionKind) -> float | None:
-    """Return alpha of kinds of units, each of them there `times` times."""
-    raters = units.sum(axis=1)
-    paired = raters >= 2
-    given, shares = units[paired], (times[paired] / (raters[paired] - 1.0))[:, None]
-    coincidences = (given * shares).T @ given - np.diag((given * shares).sum(axis=0))
+def alpha_from_counts(units: Counts, times: Counts, kind: DimensionKind) -> float:
+    """Return alpha without a row a unit; every unit has two raters and more, and two labels are used (see krippendorff_alpha)."""
+    shares = (times / (units.sum(axis=1) - 1.0))[:, None]
+    coincidences = (units * shares).T @ units - np.diag((units * shares).sum(axis=0))
     values = coincidences.sum(axis=1)
-    if np.count_nonzero(values) < 2:
-        return None
-    apart = _distances(values, kind)
+    middle = np.cumsum(values) - values / 2.0
+    apart = 1.0 - np.eye(len(values)) if kind is DimensionKind.NOMINAL else (middle[:, None] - middle[None, :]) ** 2
     return float(1.0 - (values.sum() - 1.0) * (coincidences * apart).sum() / (np.outer(values, values) * apart).sum())
 
 
-def _distances(values: Counts, kind: DimensionKind) -> Counts:
-    """Return the squared distances between labels that were given `values` times: ordinal, they grow with what lies between."""
-    if kind is DimensionKind.NOMINAL:
-        return 1.0 - np.eye(len(values))
-    middle = np.cumsum(values) - values / 2.0
-    apart: Counts = (middle[:, None] - middle[None, :]) ** 2
-    return apart
+def cohen_kappa(matrix: Counts, labels: Sequence[int], kind: DimensionKind) -> float | None:
+    """Return Cohen's kappa of a confusion matrix, with the squared distances of the labels as weights (nominal: none).
+
+    None where chance alone would agree wholly.
+    Source: Cohen, "Weighted kappa", Psychological Bulletin 70(4), 1968.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    first, second = np.nonzero(matrix)
+    if len(first) == 0 or len({*first, *second}) < 2:
+        return None
+    values = np.array(labels)
+    weights = None if kind is DimensionKind.NOMINAL else "quadratic"
+    scale = labels if weights is None else even_scale(labels)
+    return float(cohen_kappa_score(values[first], values[second], labels=list(scale), weights=weights, sample_weight=matrix[first, second]))
 
 
 def _gwet(units: Counts, times: Counts, weights: Counts) -> float | None:
@@ -124,13 +140,40 @@ def _gwet(units: Counts, times: Counts, weights: Counts) -> float | None:
     return None if expected >= 1.0 - 1e-12 else (observed - expected) / (1.0 - expected)
 
 
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What a confusion matrix gives."""
+
+    mae: float
+    kappa: float | None
+    alpha: float | None
+    ac2: float | None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _figures(cells: tuple[tuple[int, ...], ...], labels: tuple[int, ...], kind: DimensionKind) -> _Figures:
+    from sklearn import config_context
+    from sklearn.metrics import mean_absolute_error
+
+    matrix, values = np.array(cells, dtype=np.float64), np.array(labels)
+    units, times = _pair_units(matrix)
+    first, second = np.nonzero(matrix)
+    with config_context(assume_finite=True, skip_parameter_validation=True):  # a fifth of the time, of numbers made just here
+        return _Figures(
+            mae=float(mean_absolute_error(values[first], values[second], sample_weight=times)),
+            kappa=cohen_kappa(matrix, labels, kind),
+            alpha=krippendorff_alpha(units, times, kind),
+            ac2=_gwet(units, times, quadratic_weights(labels, kind)),
+        )
+
+
 def _pair(
     counts: VoteCounts, dimension: Dimension, raters: tuple[Rater, Rater], given: Iterable[VoteCount], places: tuple[int, int]
 ) -> list[PairAgreement]:
     """Return the pair's figures, or nothing where they have no row of the dimension in common."""
     labels = dimension.labels
     where = {label: place for place, label in enumerate(labels)}
-    matrix = np.zeros((len(labels), len(labels)))
+    matrix = np.zeros((len(labels), len(labels)), dtype=np.int64)
     for count in given:
         first, second = count.labels[places[0]], count.labels[places[1]]
         if count.dimension_id == dimension.id and first in where and second in where and first is not None and second is not None:
@@ -138,23 +181,23 @@ def _pair(
     n = int(matrix.sum())
     if n == 0:
         return []
-    values = np.array(labels, dtype=np.float64)
-    apart = np.abs(values[:, None] - values[None, :])
-    weights = quadratic_weights(labels, dimension.kind)
-    units, times = _pair_units(matrix)
+    values = np.array(labels)
+    near = np.abs(values[:, None] - values[None, :]) <= 1
+    cells = tuple(tuple(int(cell) for cell in row) for row in matrix)
+    figures = _figures(cells, labels, dimension.kind)
     return [
         PairAgreement(
             *raters,
             dimension.id,
             labels,
-            tuple(tuple(int(cell) for cell in row) for row in matrix),
+            cells,
             n,
             exact=float(np.trace(matrix) / n),
-            within_one=float(matrix[apart <= 1].sum() / n),
-            mae=float((matrix * apart).sum() / n),
-            kappa=weighted_kappa(matrix, weights),
-            alpha=_alpha(units, times, dimension.kind),
-            ac2=_gwet(units, times, weights),
+            within_one=float(matrix[near].sum() / n),
+            mae=figures.mae,
+            kappa=figures.kappa,
+            alpha=figures.alpha,
+            ac2=figures.ac2,
             blind=counts.blind_only,
         )
     ]
@@ -179,11 +222,18 @@ def _group(name: str, dimension: Dimension, given: Iterable[VoteCount], raters: 
                 patterns[known] += count.rows
     if not patterns:
         return GroupAgreement(name, dimension.id, raters, 0, None, None)
-    units = np.array([np.bincount(pattern, minlength=len(where)) for pattern in patterns], dtype=np.float64)
-    times = np.array(list(patterns.values()), dtype=np.float64)
-    alpha = _alpha(units, times, dimension.kind)
-    ac2 = _gwet(units, times, quadratic_weights(dimension.labels, dimension.kind))
-    return GroupAgreement(name, dimension.id, raters, int(times.sum()), alpha, ac2)
+    alpha, ac2 = _group_figures(tuple(sorted(patterns.items())), dimension.labels, dimension.kind)
+    return GroupAgreement(name, dimension.id, raters, patterns.total(), alpha, ac2)
+
+
+@lru_cache(maxsize=_REMEMBERED // 10)
+def _group_figures(
+    patterns: tuple[tuple[tuple[int, ...], int], ...], labels: tuple[int, ...], kind: DimensionKind
+) -> tuple[float | None, float | None]:
+    """Return alpha and Gwet's coefficient of patterns (places of the labels of a row's raters) and how many rows have each."""
+    units = np.array([np.bincount(pattern, minlength=len(labels)) for pattern, _ in patterns], dtype=np.float64)
+    times = np.array([rows for _, rows in patterns], dtype=np.float64)
+    return krippendorff_alpha(units, times, kind), _gwet(units, times, quadratic_weights(labels, kind))
 
 
 def _distributions(counts: VoteCounts, dimension: Dimension, panel: Sequence[Rater], people: Sequence[Rater]) -> Iterable[Distribution]:

@@ -30,6 +30,12 @@ class MarkKind(StrEnum):
     WORD = "word"
     PARTICLE = "particle"
     PUNCTUATION = "punctuation"
+    OFF_TOPIC = "off_topic"
+    LEFT_OUT = "left_out"
+    MISPLACED = "misplaced"
+    LAYOUT = "layout"
+    CUT_OFF = "cut_off"
+    DEMAND = "demand"
 
 
 MARK_NAMES: Mapping[MarkKind, LocalText] = {
@@ -43,11 +49,20 @@ MARK_NAMES: Mapping[MarkKind, LocalText] = {
     MarkKind.WORD: {"zh": "用词不当", "en": "wrong word"},
     MarkKind.PARTICLE: {"zh": "助词或量词误用", "en": "misused particle or measure word"},
     MarkKind.PUNCTUATION: {"zh": "标点误用", "en": "misused punctuation"},
+    MarkKind.OFF_TOPIC: {"zh": "偏离题目", "en": "off topic"},
+    MarkKind.LEFT_OUT: {"zh": "要点缺失", "en": "missing point"},
+    MarkKind.MISPLACED: {"zh": "前后颠倒", "en": "wrong place"},
+    MarkKind.LAYOUT: {"zh": "标题、编号或分段有误", "en": "broken heading, numbering or paragraph"},
+    MarkKind.CUT_OFF: {"zh": "首尾残缺", "en": "beginning or end cut off"},
+    MarkKind.DEMAND: {"zh": "不合篇幅或条数要求", "en": "stated length or number of points not kept"},
 }
 """The name of each kind in both languages."""
 
-MARK_KINDS: tuple[MarkKind, ...] = tuple(MarkKind)
-"""The kinds in the order of a tagger's classes: class 0 is sound text, class n + 1 is `MARK_KINDS[n]`."""
+MARK_KINDS: tuple[MarkKind, ...] = tuple(MarkKind)[: list(MarkKind).index(MarkKind.OFF_TOPIC)]
+"""Faults of language, in the order of a tagger's classes: class 0 is sound text, class n + 1 is `MARK_KINDS[n]`."""
+
+DEFECT_KINDS: tuple[MarkKind, ...] = tuple(MarkKind)[len(MARK_KINDS) :]
+"""Defects of a text that answers a prompt, likewise in the order of a tagger's classes."""
 
 _BY_CODE: Mapping[str, MarkKind] = {kind.value: kind for kind in MarkKind}
 
@@ -104,3 +119,8 @@ def fault_of(entry: object) -> SuspectedFault | None:
     named = entry[3] if len(entry) == 4 else None
     kind = _BY_CODE.get(named) if isinstance(named, str) else None
     return SuspectedFault(start, end, float(probability), kind)
+
+
+def kinds_marked(*, needs_prompt: bool) -> tuple[MarkKind, ...]:
+    """Return the kinds that can be wrong in a dimension: defects first where it has a prompt, else faults of language alone."""
+    return DEFECT_KINDS + MARK_KINDS if needs_prompt else MARK_KINDS

@@ -19,8 +19,6 @@ from core.types import Dimension, Judgement, LocalText
 
 # Where a rule, which gives no probability, stands among those that give one: as an even chance.
 RULE_RANK = 0.5
-# The rubric's faults per 100 characters, up to and with which a text has the label.
-FLUENCY_RATES: Sequence[tuple[float, int]] = ((0.5, 5), (1.0, 4), (2.0, 3), (2.5, 2))
 
 _RULE_KINDS: Mapping[FaultKind, MarkKind] = {
     FaultKind.DOUBLED_CHAR: MarkKind.REPEATED,
@@ -218,10 +216,11 @@ def per_hundred(places: Iterable[Place], length: int, author: str = "") -> float
 
 
 def rubric_label(dimension: Dimension, rate: float) -> int | None:
-    """Return the label that so many faults per 100 characters mean; None where the dimension does not count language faults."""
-    if dimension.id != "fluency" or dimension.labels != (1, 2, 3, 4, 5):
+    """Return the label that so many faults per 100 characters mean by the dimension's `fault_rates`; None where it has none."""
+    if not dimension.fault_rates:
         return None
-    return next((label for most, label in FLUENCY_RATES if rate <= most), 1)
+    worst = next(label for label in dimension.labels if label not in dimension.fault_rates)
+    return next((label for label, most in sorted(dimension.fault_rates.items(), key=lambda pair: pair[1]) if rate <= most), worst)
 
 
 def _overlap(place: Place, other: Voice | FaultAnswer) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,12 @@ def quadratic_weighted_kappa(true: Sequence[int], predicted: Sequence[int], labe
 
     if len(set(true)) < 2 or len(set(predicted)) < 2:
         return 0.0
-    return float(cohen_kappa_score(true, predicted, labels=list(labels), weights="quadratic"))
+    return float(cohen_kappa_score(true, predicted, labels=list(even_scale(labels)), weights="quadratic"))
+
+
+def even_scale(labels: Sequence[int]) -> range:
+    """Return the evenly spaced scale on which rising labels stand: weights by place are then weights by value."""
+    return range(labels[0], labels[-1] + 1, math.gcd(*np.diff(labels).tolist()) or 1)
 
 
 def accuracy(true: Sequence[int], predicted: Sequence[int]) -> float:

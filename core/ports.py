@@ -69,8 +69,11 @@ def rows_wanted(judge: Judge) -> int:
 class Explainer(Protocol):
     """Says in words, on demand, why a judge gives a row a label. It never changes a score."""
 
-    def explain(self, request: JudgeRequest, label: int) -> Iterator[str]:
-        """Yield the words piece by piece; a reader that stops ends it. Raises JudgeError, or JudgeUnavailable for what may pass."""
+    def explain(self, request: JudgeRequest, label: int, language: str = "zh") -> Iterator[str]:
+        """Yield the words, asked for in `language` (zh or en), piece by piece; a reader that stops ends it.
+
+        Raises JudgeError, or JudgeUnavailable for what may pass.
+        """
 
     def close(self) -> None:
         """Give back memory and connections."""

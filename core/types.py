@@ -82,7 +82,8 @@ class Dimension:
 
     `names` and each value of `levels` map a language ("zh", "en") to text; `names["zh"]` is what sheets write.
     `empty_text_label` is the label that an empty text has by convention, or None where an empty text is an error.
-    `marks` are `levels` in a word or two, for buttons, and `measure` says what they count; both may be empty.
+    `marks` are `levels` in a word or two, for buttons, and `measure` says what they count; both may be empty. `fault_rates` are
+    the faults per 100 characters up to and with which a text has a label; empty where faults say nothing about labels.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Dimension:
     empty_text_label: int | None = None
     marks: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
     measure: Mapping[str, str] = field(default_factory=dict)
+    fault_rates: Mapping[int, float] = field(default_factory=dict)
 
     def name(self, language: str) -> str:
         """Return the name in `language`, else the Chinese one."""

@@ -22,6 +22,8 @@ from core.errors import StoreError
 
 BUSY_TIMEOUT_MS = 60_000
 CONNECT_TIMEOUT_S = 10
+# So much of a SQLite file is read without copying: a search of texts beyond it takes half as long again.
+MAPPED_BYTES = 2**30
 _WRITES = "pingpan_writes"
 _EXAMPLE = "sqlite:////folder/pingpan.db or postgresql+psycopg://user:password@host/database"
 
@@ -128,7 +130,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         "synchronous=NORMAL",
         "foreign_keys=ON",
         "cache_size=-32768",
-        "mmap_size=268435456",
+        f"mmap_size={MAPPED_BYTES}",
         "temp_store=MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}").close()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select
 
 from core.errors import LabelError, NotFound
 from core.faultmarks import MarkKind
-from core.faultplaces import AnswerKind, FaultAnswer
+from core.faultplaces import AnswerKind, FaultAnswer, standing
 from db.base import AnyRow, AnySelect, StoreBase, clean, now, table_of
 from db.engine import reading, writing
 from db.models import ItemRecord
@@ -33,11 +34,26 @@ class NewAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredText:
-    """A text with every answer on it, the oldest first; items of equal dimension and text are one."""
+    """A text with every answer on it, the oldest first; items of equal dimension, prompt and text are one."""
 
     text: str
     dimension_id: str
     answers: tuple[FaultAnswer, ...]
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTotals:
+    """How many answers stand, by what was answered and by the kind of fault, and on how many different texts."""
+
+    texts: int
+    answers: Mapping[AnswerKind, int]
+    kinds: Mapping[MarkKind | None, int]
+
+    @property
+    def total(self) -> int:
+        """Return how many answers stand."""
+        return sum(self.answers.values())
 
 
 class FaultAnswerStore(StoreBase):
@@ -81,14 +97,27 @@ class FaultAnswerStore(StoreBase):
     def answered_texts(self) -> Iterator[AnsweredText]:
         """Yield every text that has answers, in the order of its first item."""
         record, item = FaultAnswerRecord, ItemRecord
-        some: AnySelect = select(item.id, item.dimension_id, item.text).where(item.id.in_(select(record.item_id)))
+        some: AnySelect = select(item.id, item.content_hash).where(item.id.in_(select(record.item_id)))
         with reading(self.engine) as connection:
-            twins: dict[tuple[str, str], list[int]] = {}
+            twins: dict[str, list[int]] = {}
             for row in connection.execute(some.order_by(item.id)).yield_per(_EXPORT_CHUNK):
-                twins.setdefault((row.dimension_id, row.text), []).append(row.id)
-            for (dimension_id, text), ids in twins.items():
+                twins.setdefault(row.content_hash, []).append(row.id)
+            for ids in twins.values():
+                first = connection.execute(select(item.dimension_id, item.prompt, item.text).where(item.id == ids[0])).one()
                 rows = connection.execute(select(table_of(record)).where(record.item_id.in_(ids)).order_by(record.id))
-                yield AnsweredText(text, dimension_id, tuple(_answer(row) for row in rows))
+                yield AnsweredText(first.text, first.dimension_id, tuple(_answer(row) for row in rows), first.prompt)
+
+    def answer_totals(self) -> AnswerTotals:
+        """Return how many answers stand: those that `answered_texts` has, without reading the texts."""
+        record, item = FaultAnswerRecord, ItemRecord
+        query: AnySelect = select(table_of(record), item.content_hash).join(item, item.id == record.item_id).order_by(record.id)
+        given: dict[str, list[FaultAnswer]] = {}
+        with reading(self.engine) as connection:
+            for row in connection.execute(query).yield_per(_EXPORT_CHUNK):
+                given.setdefault(row.content_hash, []).append(_answer(row))
+        by_text = [found for answers in given.values() if (found := standing(answers))]
+        left = [answer for found in by_text for answer in found]
+        return AnswerTotals(len(by_text), Counter(one.answer for one in left), Counter(one.kind for one in left))
 
 
 def _append(connection: Connection, item_id: int, given: NewAnswer, retracts: int | None) -> FaultAnswer:

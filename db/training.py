@@ -81,6 +81,12 @@ class TrainingStore(TrainingJobStore):
                 found[LabelledKind(None, dimension_id, Origin.CORRECTION, author)] = count
         return found
 
+    def corrected_count(self) -> int:
+        """Return how many items people labelled, those on which they differ among them."""
+        record = ItemLabelRecord
+        with reading(self.engine) as connection:
+            return connection.execute(select(func.count()).where(or_(record.label.is_not(None), record.people > 0))).scalar_one()
+
     # Snapshots
 
     def add_snapshot(self, new: NewSnapshot) -> Snapshot:

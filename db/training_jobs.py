@@ -46,7 +46,7 @@ class TrainingJobStore(StoreBase):
         self,
         kind: JobKind,
         name: str,
-        spec: str,
+        spec: str | Callable[[Path], str],
         jobs_folder: Path,
         *,
         snapshot_id: int | None = None,
@@ -55,7 +55,8 @@ class TrainingJobStore(StoreBase):
     ) -> Job:
         """Queue a job and return it; its folder is `jobs_folder`/<id, five digits>, and is not made here.
 
-        With `after` it is WAITING until that job is done. Raises NotFound for an unknown job before it.
+        With `after` it is WAITING until that job is done. A `spec` that is a function makes it for that folder, before anybody can
+        take the job. Raises NotFound for an unknown job before it.
         """
         with writing(self.engine) as connection:
             waits = after is not None and _locked(connection, after).state is not JobState.DONE
@@ -64,7 +65,7 @@ class TrainingJobStore(StoreBase):
                 "kind": kind,
                 "name": clean(name),
                 "state": JobState.WAITING if waits else JobState.QUEUED,
-                "spec": spec,
+                "spec": spec if isinstance(spec, str) else "",
                 "folder": "",
                 "snapshot_id": snapshot_id,
                 "after": after,
@@ -77,7 +78,10 @@ class TrainingJobStore(StoreBase):
                 "queued_at": moment,
             }
             job_id = connection.execute(insert(JobRecord).values(values).returning(JobRecord.id)).scalar_one()
-            _set(connection, job_id, folder=str(jobs_folder / f"{job_id:05d}"))
+            folder = jobs_folder / f"{job_id:05d}"
+            _set(connection, job_id, folder=str(folder))
+            if not isinstance(spec, str):
+                _set(connection, job_id, spec=spec(folder))
             return _job(connection, job_id)
 
     def set_job_spec(self, job_id: int, spec: str) -> Job:

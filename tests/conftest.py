@@ -12,6 +12,20 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("PINGPAN_TEST_DATA", ROOT.parent / "shared" / "data"))
 
+# The files that take longest, longest first: begun last, one of them would keep a single worker busy while the others are idle.
+LONGEST = (
+    "webapp/browser/test_review", "training/runner/test_loop", "cli/test_judge", "webapp/browser/test_training", "pipeline/test_killed",
+    "webapp/browser/test_real_server", "training/test_resume", "webapp/test_startup", "webapp/browser/test_team", "webapp/browser/test_why",
+    "webapp/browser/test_desk", "training/test_finetune", "training/runner/test_runner", "training/test_merge", "webapp/browser/test_faults",
+    "webapp/browser/test_live_pages", "webapp/test_lazy_pandas", "db/test_migrations", "webapp/test_login", "webapp/test_why",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; the others keep their order."""
+    place = {ROOT / "tests" / f"{name}.py": rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(LONGEST)))
+
 
 def _is_loopback(address: object) -> bool:
     if not isinstance(address, tuple):

@@ -3,6 +3,7 @@
 JOB_DIR/
   spec.json       what to do (training/specs.py); never changes
   events.jsonl    what happened, a JSON object a line (training/events.py)
+  answers.jsonl   people's answers on suspected faults, frozen when the job was queued (fault_pretrain alone)
   log.txt         the process's log
   process.json    who works on it: identity (host|pid|start time) and when it began
   lock            held by the process that works on it
@@ -33,7 +34,7 @@ from training.files import write_whole
 from training.specs import JobSpec, read_spec
 
 SPEC, EVENTS, LOG, PROCESS, LOCK, STOP, RESULT = "spec.json", "events.jsonl", "log.txt", "process.json", "lock", "stop", "result.json"
-CHECKPOINTS, OUTPUT = "checkpoints", "output"
+CHECKPOINTS, OUTPUT, ANSWERS = "checkpoints", "output", "answers.jsonl"
 # The settings that a job reads; a command that is typed elsewhere must say them.
 _SETTINGS = ("home", "dimensions_dir", "log_level")
 

@@ -53,6 +53,7 @@ class Ask(BaseModel):
     system: str = ""
     user: str = ""
     label: int = 0
+    language: str = "zh"
 
 
 class Kind(StrEnum):
@@ -114,7 +115,7 @@ class Answering:
     def answer(self, ask: Ask) -> None:
         """Write the answer, piece by piece; what a user can mend is told in words."""
         try:
-            for piece in self._explainer(ask).explain(_request(ask), ask.label):
+            for piece in self._explainer(ask).explain(_request(ask), ask.label, ask.language):
                 if self._asks.stopped(ask.number):
                     break
                 self._say(ask, Kind.TEXT, text=piece)

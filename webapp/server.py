@@ -32,6 +32,7 @@ from webapp.pages.render import load_renderer
 from webapp.pages.shell import NAVIGATION
 from webapp.pages.translate import Language, preferred_language
 from webapp.review_routes import review_routes
+from webapp.traffic import Traffic, TrafficMeter
 from webapp.training_routes import training_routes
 from webapp.why_routes import why_routes
 from webapp.workbench import Workbench
@@ -208,7 +209,8 @@ def serve(settings: Settings) -> None:
     environment = {"PINGPAN_HOME": str(settings.home.resolve())}
     runner = (sys.executable, "-m", "webapp.job_runner", "--parent", current_process())
     supervisors = (WorkerSupervisor(environment), WorkerSupervisor(environment, runner, name="job runner"))
-    prewarm = workbench.prewarm()
+    traffic = Traffic()
+    prewarm = workbench.prewarm(traffic.wait_for_calm, [load_renderer(language).compile for language in Language])
     shown_host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
     url = f"http://{f'[{shown_host}]' if ':' in shown_host else shown_host}:{port}/"
 
@@ -224,7 +226,9 @@ def serve(settings: Settings) -> None:
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s server %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    config = uvicorn.Config(create_app(workbench, settings), log_config=None, log_level="warning", access_log=False)
+    app = create_app(workbench, settings)
+    app.add_middleware(TrafficMeter, traffic=traffic)
+    config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False)
     # uvicorn gives SIGTERM back when it is done; by default that would end this process before the worker is told.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

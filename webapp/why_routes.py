@@ -30,7 +30,7 @@ MEDIA_TYPE = "application/x-ndjson"
 
 
 class WhyAct(BaseModel):
-    """Which judge is asked about which row of which run, and the page's language."""
+    """Which judge is asked about which row of which run; `language` is the page's, in which the judge is asked to answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,7 +59,7 @@ def _lines(workbench: Workbench, act: WhyAct) -> Iterator[str]:
     """Yield the lines of the answer; errors are told in the page's language, as the last line."""
     t = load_renderer(act.language).t
     try:
-        with contextlib.closing(workbench.explanations.why(act.run, act.item, act.judge)) as pieces:
+        with contextlib.closing(workbench.explanations.why(act.run, act.item, act.judge, act.language)) as pieces:
             for piece in pieces:
                 yield _line(_said(t, piece))
         yield _line({"done": True})

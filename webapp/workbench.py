@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from core.ingest import Limits, ParsedSheet
 from core.judging.aggregation import AGGREGATORS, get_aggregator
 from core.panels import get_panel, load_panels
 from core.queries import ExportRow, RowDetail, RowQuery, RunPage, RunProgress
+from core.review import QueueQuery
 from core.settings import ASSETS, Settings
 from core.types import Dimension, Library, Origin, PanelSpec, RowProblem, Run, RunState, Severity, Sheet, SheetRow, SourceRef
 from db.engine import make_engine
@@ -30,7 +32,7 @@ from webapp.services.fault_answers import FaultAnswers
 from webapp.services.libraries import LibraryDesk
 from webapp.services.model_states import ModelStates
 from webapp.services.panel_desk import PanelDesk
-from webapp.services.prewarm import Prewarm
+from webapp.services.prewarm import Prewarm, at_once
 from webapp.services.review import ReviewDesk
 from webapp.services.run_desk import RunDesk
 from webapp.services.training.candidates import CandidateDesk
@@ -104,15 +106,17 @@ class Workbench:
         """Lists, compares and deletes runs."""
         return RunDesk(self.store, self._dimensions)
 
-    def prewarm(self) -> Prewarm:
-        """Return what reads ahead what pages of long runs are made of."""
+    def prewarm(self, wait: Callable[[threading.Event], object] = at_once, prepare: Sequence[Callable[[], object]] = ()) -> Prewarm:
+        """Return what loads and reads ahead what pages are made of, once `wait` returns; `prepare` is done first."""
 
         def read(run_id: int) -> None:
+            self.store.rows(run_id, RowQuery())
+            self.store.queue(run_id, QueueQuery(), "")
             self.review.counts(run_id)
             self.review.audit(run_id)
             self.agreement.agreement(run_id)
 
-        return Prewarm(self.store, self.run_desk.compare, read)
+        return Prewarm(self.store, self.run_desk.compare, read, wait, prepare)
 
     @cached_property
     def panel_desk(self) -> PanelDesk:

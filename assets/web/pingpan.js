@@ -70,6 +70,15 @@
     if (link) link.href = `/${link.dataset.switch}/` + location.pathname.split("/").slice(2).join("/") + location.search;
   }
 
+  // On a phone the navigation is wider than the screen: the page that is open comes into sight when the header is there.
+  const header = new MutationObserver(() => {
+    const open = $("header.top nav a.on");
+    if (!open) return;
+    header.disconnect();
+    open.scrollIntoView({ block: "nearest", inline: "nearest" });
+  });
+  header.observe(document.documentElement, { childList: true, subtree: true });
+
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[data-nav], a[data-switch]");
     if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;

@@ -74,6 +74,7 @@ class DimensionFile(_Strict):
     needs_prompt: StrictBool
     marks: dict[StrictInt, Bilingual] = {}
     measure: Bilingual | None = None
+    fault_rates: dict[StrictInt, Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]] = {}
     empty_text_label: StrictInt | None = None
     prompt: PromptReference
 
@@ -92,6 +93,7 @@ class DimensionFile(_Strict):
             empty_text_label=self.empty_text_label,
             marks={label: self.marks[label].mapping() for label in self.labels if label in self.marks},
             measure=self.measure.mapping() if self.measure else {},
+            fault_rates=dict(self.fault_rates),
         )
 
     def called(self) -> tuple[str, ...]:
@@ -208,7 +210,34 @@ def _sense_faults(label: str, model: DimensionFile) -> list[Fault]:
             f"{template!r} 只能由字母、数字、- 和 _ 组成（不含目录和扩展名）。",
         ),
     )
-    return [Fault(label, key, en, zh) for wrong, key, en, zh in checks if wrong]
+    return [Fault(label, key, en, zh) for wrong, key, en, zh in checks if wrong] + _rate_faults(label, model)
+
+
+def _rate_faults(label: str, model: DimensionFile) -> list[Fault]:
+    """Return what is wrong with the rates of faults: each label but the worst has one, and they rise from the best label on."""
+    rates, labels = model.fault_rates, list(model.labels)
+    if not rates:
+        return []
+    if model.kind is not DimensionKind.ORDINAL:
+        return [
+            Fault(
+                label,
+                "fault_rates",
+                "says what rates of faults mean, but these labels have no order; remove the key.",
+                "说明了错误率与标签的关系，但这些标签没有顺序，请删除此键。",
+            )
+        ]
+    rising = sorted(rates, key=lambda value: rates[value])
+    if len(set(rates.values())) == len(rates) and rising in (labels[:-1], labels[:0:-1]):
+        return []
+    return [
+        Fault(
+            label,
+            "fault_rates",
+            f"{rates} must give every label of {labels} but the worst, which has what is above, a rate that rises from the best label on.",
+            f"{rates} 必须为 {labels} 中除最差一档（超出者归入该档）以外的每个标签各给出一个错误率，并从最好的一档起递增。",
+        )
+    ]
 
 
 def same_word(word: str) -> str:

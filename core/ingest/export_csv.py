@@ -24,7 +24,7 @@ def write_result_csv(
     `encoding` is utf-8-sig, gb18030 or utf-8; each of them holds every character. An id or a dimension that would run
     as a formula gets an apostrophe before it. Raises ExportError; the file appears whole or not at all.
     """
-    encoding = _checked(encoding)
+    encoding = result_encoding(encoding)
     total = without = changed = 0
     with whole_file(path) as partial, partial.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file)
@@ -39,7 +39,8 @@ def write_result_csv(
     return ExportSummary(path, total, without, guarded=changed)
 
 
-def _checked(encoding: str) -> str:
+def result_encoding(encoding: str) -> str:
+    """Return the encoding of result.csv that a name stands for. Raises ExportError for any other."""
     try:
         plain = codecs.lookup(encoding).name
     except LookupError:

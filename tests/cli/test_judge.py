@@ -134,7 +134,6 @@ def test_bad_rows_stop_the_run_until_the_user_agrees_to_skip_them(tmp_path: Path
         ([SAMPLES / "sheet.xlsx", "--aggregator", "mean"], "pooled-median, reference-vote"),
         ([SAMPLES / "sheet.xlsx", "--library", "nowhere"], "sample"),
         ([SAMPLES / "sheet.xlsx", "--column", "text"], "field=header"),
-        ([SAMPLES / "sheet.xlsx", "--encoding", "latin-1"], "gb18030"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_status_2(tmp_path: Path, arguments: list[str | Path], told: str) -> None:
@@ -142,6 +141,17 @@ def test_a_mistake_is_one_message_and_exit_status_2(tmp_path: Path, arguments: l
     assert answer.returncode == 2
     assert told in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [(["--encoding", "latin-1"], "gb18030"), (["--out", SAMPLES / "sheet.xlsx" / "result.csv"], "choose another place")],
+)
+def test_results_that_could_not_be_written_are_told_before_the_work(tmp_path: Path, arguments: list[str | Path], told: str) -> None:
+    answer = pingpan(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx", *arguments)
+    assert answer.returncode == 2
+    assert told in answer.stderr
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_library_file_of_one_dimension_still_gives_every_row_a_verdict(tmp_path: Path) -> None:

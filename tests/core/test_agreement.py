@@ -8,7 +8,8 @@ import krippendorff
 import numpy as np
 import pytest
 
-from core.agreement import gwet, krippendorff_alpha, quadratic_weights, tables, weighted_kappa
+from core import agreement
+from core.agreement import alpha_from_counts, cohen_kappa, gwet, krippendorff_alpha, quadratic_weights, tables
 from core.review import VERDICT, QueueScope, Rater, Vote, VoteCount, VoteCounts
 from core.types import Dimension, DimensionKind
 
@@ -36,18 +37,29 @@ def units() -> np.ndarray:
     return np.array([[row.count(label) for label in SCALE] for row in FOUR_CODERS], dtype=float)
 
 
+ONCE = np.ones(len(FOUR_CODERS))
+
+
 def test_alpha_of_the_published_example() -> None:
-    assert krippendorff_alpha(units(), NOMINAL) == pytest.approx(0.743, abs=5e-4)
-    assert krippendorff_alpha(units(), ORDINAL) == pytest.approx(0.815, abs=5e-4)
-    assert krippendorff_alpha(np.array([[2.0, 0.0]] * 3), NOMINAL) is None
+    assert krippendorff_alpha(units(), ONCE, NOMINAL) == pytest.approx(0.743, abs=5e-4)
+    assert krippendorff_alpha(units(), ONCE, ORDINAL) == pytest.approx(0.815, abs=5e-4)
+    assert krippendorff_alpha(np.array([[2.0, 0.0]]), np.array([3.0]), NOMINAL) is None
 
 
 @pytest.mark.parametrize(("kind", "level"), [(NOMINAL, "nominal"), (ORDINAL, "ordinal")])
-def test_alpha_equals_that_of_the_reference_package(kind: DimensionKind, level: str) -> None:
-    counts = np.random.default_rng(7).multinomial(4, (0.1, 0.2, 0.3, 0.3, 0.1), size=300)
-    counts[::5] //= 2  # units that some raters left out
-    expected = krippendorff.alpha(value_counts=counts, value_domain=SCALE, level_of_measurement=level)
-    assert krippendorff_alpha(counts.astype(float), kind) == pytest.approx(expected, abs=1e-9)
+def test_alpha_of_kinds_of_rows_is_that_of_the_rows(kind: DimensionKind, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    kinds = rng.multinomial(4, (0.1, 0.2, 0.4, 0.3, 0.0), size=60)
+    kinds[::5] //= 2  # rows that some raters left out
+    times = rng.integers(1, 9, len(kinds))
+    rows = np.repeat(kinds, times, axis=0)
+    expected = krippendorff.alpha(value_counts=rows, value_domain=SCALE, level_of_measurement=level)
+    assert krippendorff_alpha(kinds.astype(float), times.astype(float), kind) == pytest.approx(expected, abs=1e-9)
+    # So many rows that they are not laid out one by one.
+    monkeypatch.setattr(agreement, "MOST_CELLS", 10)
+    assert krippendorff_alpha(kinds.astype(float), times.astype(float), kind) == pytest.approx(expected, abs=1e-9)
+    paired = kinds.sum(axis=1) > 1
+    assert alpha_from_counts(kinds[paired][:, :4].astype(float), times[paired], kind) == pytest.approx(expected, abs=1e-9)
 
 
 def test_gwets_coefficients_of_the_published_example() -> None:
@@ -79,7 +91,17 @@ def test_two_raters_of_the_published_tables(matrix: list[list[int]], kind: Dimen
 
 
 def test_kappa_is_not_defined_where_chance_agrees_wholly() -> None:
-    assert weighted_kappa(np.array([[4.0, 0.0], [0.0, 0.0]]), np.eye(2)) is None
+    assert cohen_kappa(np.array([[4.0, 0.0], [0.0, 0.0]]), (1, 2), ORDINAL) is None
+    assert cohen_kappa(np.array([[4.0, 0.0], [2.0, 0.0]]), (1, 2), ORDINAL) == pytest.approx(0.0)
+
+
+def test_kappa_weighs_by_the_labels_values_where_they_are_not_evenly_spaced() -> None:
+    labels = (1, 2, 5, 9)
+    matrix = np.random.default_rng(2).integers(0, 30, (4, 4)).astype(float)
+    weights = quadratic_weights(labels, ORDINAL)
+    by_chance = (weights * np.outer(matrix.sum(axis=1), matrix.sum(axis=0))).sum() / matrix.sum() ** 2
+    agreed = (weights * matrix).sum() / matrix.sum()
+    assert cohen_kappa(matrix, labels, ORDINAL) == pytest.approx((agreed - by_chance) / (1 - by_chance))
 
 
 def test_the_tables_of_a_run_are_those_of_its_rows() -> None:
@@ -110,7 +132,7 @@ def test_the_tables_of_a_run_are_those_of_its_rows() -> None:
     judged = np.array([[row[:3].count(label) for label in SCALE] for row in rows], dtype=float)
     several = judged[judged.sum(axis=1) > 1]
     assert group.n == len(several)
-    assert group.alpha == pytest.approx(krippendorff_alpha(several, ORDINAL))
+    assert group.alpha == pytest.approx(krippendorff.alpha(value_counts=several, level_of_measurement="ordinal"))
     spread = next(d for d in found.distributions if d.rater == Rater("b"))
     assert spread.counts == {label: sum(row[1] == label for row in rows) for label in SCALE}
     assert spread.query(4).votes == (Vote("b", 4),)

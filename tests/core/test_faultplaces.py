@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,3 +113,5 @@ def test_a_rate_means_the_rubrics_level(rate: float, label: int) -> None:
     known = load_dimensions(ASSETS / "dimensions")
     assert rubric_label(known["fluency"], rate) == label
     assert rubric_label(known["normativity"], rate) is None
+    worst_last = replace(known["fluency"], labels=(0, 1, 2), fault_rates={1: 2.0, 0: 0.5})
+    assert rubric_label(worst_last, rate) == (0 if rate <= 0.5 else 1 if rate <= 2 else 2)

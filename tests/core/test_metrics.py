@@ -21,6 +21,13 @@ def test_kappa_is_one_for_equal_labels_zero_for_a_constant_and_weighs_distance()
     assert far < near < 1.0
 
 
+def test_kappa_weighs_by_the_labels_values() -> None:
+    true, predicted = [1, 2, 10, 10, 2, 1], [1, 10, 10, 10, 2, 2]
+    wrong = sum((a - b) ** 2 for a, b in zip(true, predicted, strict=True)) / 6
+    by_chance = sum((a - b) ** 2 for a in true for b in predicted) / 36
+    assert metrics.quadratic_weighted_kappa(true, predicted, (1, 2, 10)) == pytest.approx(1 - wrong / by_chance)
+
+
 def test_log_loss_and_calibration() -> None:
     sure = [{0: 0.9, 1: 0.1}] * 10
     assert metrics.log_loss([0] * 9 + [1], sure) == pytest.approx(0.3251, abs=1e-4)

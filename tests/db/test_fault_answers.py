@@ -78,6 +78,23 @@ def test_equal_texts_of_several_sheets_are_one_in_the_data(store: SqlStore) -> N
     found = list(store.answered_texts())
     assert [(one.text, one.dimension_id) for one in found] == [(items[0].text, "fluency"), (items[3].text, "fluency")]
     assert [(one.start, one.author) for one in found[0].answers] == [(0, "林"), (2, "吴")]
+    assert found[0].prompt == items[0].prompt
+
+
+def test_what_stands_is_counted_as_it_is_exported(store: SqlStore) -> None:
+    run = add_run(store, 3)
+    twin = add_sheet(store, 2, "cd" * 32)
+    items, again = store.items(run.sheet_id), store.items(twin.id)
+    assert (store.answer_totals().texts, store.answer_totals().total) == (0, 0)
+    store.add_fault_answer(items[0].id, given(0, 2))
+    store.add_fault_answer(again[0].id, given(0, 2, AnswerKind.REJECT))  # the same text: the last one stands
+    store.add_fault_answer(items[0].id, NewAnswer(1, 3, None, AnswerKind.MISSED, "吴"))
+    gone = store.add_fault_answer(items[1].id, given(0, 1))
+    store.undo_fault_answer(items[1].id, gone.id, "林")
+    totals = store.answer_totals()
+    assert (totals.texts, totals.total) == (1, 2)
+    assert totals.answers == {AnswerKind.REJECT: 1, AnswerKind.MISSED: 1}
+    assert totals.kinds == {MarkKind.ORDER: 1, None: 1}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from core.errors import NotFound
 from core.queries import ExportRow, RowQuery, RowSort, ShownExample
 from core.types import Decision, Example, Judgement, JudgementStatus, Outcome, Run
+from db import paging
 from db.store import SqlStore
 from tests.db.build import JUDGES, add_run, decision, judgement
 
@@ -102,6 +104,21 @@ def test_every_filter_order_and_page_is_what_it_says(store: SqlStore, decided: i
         assert found == wanted
 
     check()
+
+
+def test_a_search_read_in_parts_finds_what_one_in_a_piece_finds(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = fill(store, ROWS, ROWS, finish=True)
+    queries = [RowQuery(search=wanted, page_size=ROWS) for wanted in ("第", "1篇", "essay NO", "100%", "没有的", "D0000", "D00059")]
+    whole = [[row.item.id for row in store.rows(run.id, query).rows] for query in queries]
+    assert len(whole[0]) == ROWS
+    assert [len(found) for found in whole[-2:]] == [10, 1]
+    monkeypatch.setattr(paging, "READ_BY_ONE", 1)
+    monkeypatch.setattr(paging.os, "cpu_count", lambda: 3)
+    forgetful = SqlStore(store.engine)
+    with ThreadPoolExecutor(4) as threads:  # one of them reads in parts, the others as it comes
+        found = list(threads.map(lambda query: [row.item.id for row in forgetful.rows(run.id, query).rows], queries))
+    assert found == whole
+    assert [row.item.id for row in SqlStore(store.engine).rows(run.id, queries[1]).rows] == whole[1]
 
 
 def _page(query: RowQuery, page: int) -> RowQuery:

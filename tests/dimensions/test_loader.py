@@ -82,6 +82,14 @@ def test_a_file_may_bring_its_own_prompt(extra: Path) -> None:
     assert load_dimensions(extra)["humour"].prompt_version == "humour.v3"
 
 
+def test_a_rate_of_faults_may_mean_a_label_and_need_not(extra: Path) -> None:
+    (extra / "humour.yaml").write_text(HUMOUR + "fault_rates: {0: 0.5, 1: 2}\n", encoding="utf-8")
+    known = load_dimensions(ASSETS / "dimensions", extra)
+    assert known["fluency"].fault_rates == {5: 0.5, 4: 1.0, 3: 2.0, 2: 2.5}
+    assert known["humour"].fault_rates == {0: 0.5, 1: 2.0}
+    assert known["normativity"].fault_rates == {}
+
+
 def test_every_fault_of_every_file_comes_in_one_message(folder: Path) -> None:
     change(folder / "fluency.yaml", ("labels: [1, 2, 3, 4, 5]", "labels: [1, 2, 3, 4, 6]"), ("kind: ordinal", "kind: ordinal\ncolour: red"))
     change(folder / "choice.yaml", ("needs_prompt: true", "needs_prompt: perhaps"), ("en: Multiple choice", "fr: Choix"))
@@ -118,6 +126,11 @@ def test_every_fault_of_every_file_comes_in_one_message(folder: Path) -> None:
         ("id: fluency", "id: choice", "already belongs to"),
         ("needs_prompt: false", "needs_prompt: false\nneeds_prompt: true", "is written twice"),
         ("kind: ordinal", "kind: [ordinal", "is not readable YAML"),
+        ("{5: 0.5, 4: 1, 3: 2, 2: 2.5}", "{5: 0.5, 4: 1, 3: 2}", "fluency.yaml · fault_rates"),
+        ("{5: 0.5, 4: 1, 3: 2, 2: 2.5}", "{5: 0.5, 4: 1, 3: 1, 2: 2.5}", "but the worst"),
+        ("{5: 0.5, 4: 1, 3: 2, 2: 2.5}", "{5: 0.5, 4: 2, 3: 1, 2: 2.5}", "rises from the best label on"),
+        ("{5: 0.5, 4: 1, 3: 2, 2: 2.5}", "{5: 0.5, 4: 1, 3: 2, 2: much}", "fluency.yaml · fault_rates.2"),
+        ("kind: ordinal", "kind: nominal", "these labels have no order"),
     ],
 )
 def test_a_wrong_value_is_named_with_file_and_key(folder: Path, old: str, new: str, expected: str) -> None:

@@ -59,6 +59,9 @@ class FakeReviewStore:
     def item_state(self, item_id: int) -> ItemState:
         return fold(self.events(item_id))
 
+    def corrected_count(self) -> int:
+        return sum(self.item_state(item_id).labellers > 0 for item_id in {event.item_id for event in self.log})
+
     def families_state(self, run_id: int) -> FamiliesState:
         return FamiliesState(0, 0, ready=True)
 

@@ -84,6 +84,10 @@ class FakeJobs:
     log: str = "2026-11-24 08:12:01 INFO training.process: train 320/400 loss=0.61\n"
     hidden: list[JobView] = field(default_factory=list)
     there: Sequence[Card] = CARDS
+    differences: tuple[SpecDifference, ...] = (
+        SpecDifference("rank", "8", "24"),
+        SpecDifference("loss", "cross_entropy", "expected_squared"),
+    )
 
     def jobs(self, limit: int = 50, *, archived: bool = False) -> Sequence[JobView]:
         return (self.hidden if archived else self.views)[:limit]
@@ -114,8 +118,7 @@ class FakeJobs:
         return self.there
 
     def compare(self, first_id: int, second_id: int) -> JobComparison:
-        differences = (SpecDifference("rank", "8", "24"), SpecDifference("loss", "cross_entropy", "expected_squared"))
-        return JobComparison(self.job(first_id), self.job(second_id), differences, self.curves(first_id), self.curves(second_id))
+        return JobComparison(self.job(first_id), self.job(second_id), self.differences, self.curves(first_id), self.curves(second_id))
 
     def train(self, spec: object, author: str, **options: object) -> Sequence[Job]:
         self.acts.append(("train", spec, author, options))

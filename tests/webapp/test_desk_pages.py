@@ -14,6 +14,7 @@ from core.desks import LibraryQuery
 from core.errors import NotFound
 from core.queries import RowQuery
 from core.settings import Settings
+from core.training import JobKind, Stage
 from core.types import Library, Origin, Run, SheetRow, SourceRef
 from tests.webapp.fake import HOSTILE
 from tests.webapp.judged import judged_workbench
@@ -28,6 +29,7 @@ from webapp.pages.review_address import ReviewAddress
 from webapp.pages.run import RunHandlers
 from webapp.pages.run_list import RunListHandlers
 from webapp.pages.translate import Language
+from webapp.services.training.snapshots import SnapshotChoices
 from webapp.workbench import Workbench
 
 ZH, EN = load_renderer(Language.ZH), load_renderer(Language.EN)
@@ -138,6 +140,22 @@ def test_hostile_examples_are_shown_as_text(tmp_path: Path) -> None:
     workbench.store.close()
 
 
+def test_the_library_leads_to_training_on_its_labels_and_on_corrections_where_there_are_some(desk: Desk) -> None:
+    review, said = desk.workbench.review, desk.library_page("")
+    before = review.corrections()
+    if not before:
+        assert links(said, f"/en/training?tab=make&library={desk.library.id}")
+        assert f"Train on labels ({desk.library.size})" in said
+    item = desk.workbench.rows(desk.first.id, _rows("fluency")).rows[0].item.id
+    review.skip(desk.first.id, item, "someone who trains")  # no label, no correction
+    assert review.corrections() == before
+    review.label(desk.first.id, item, 2, "someone who trains")
+    assert links(desk.library_page(""), "/en/training?from=corrections")
+    assert f"Train on corrections ({review.corrections()})" in desk.library_page("")
+    review.undo(desk.first.id, "someone who trains")
+    assert review.corrections() == before
+
+
 def test_an_example_or_library_that_is_not_there_is_told(desk: Desk) -> None:
     for query in ("item=99999999", "library=4711"):
         with pytest.raises(NotFound):
@@ -235,6 +253,49 @@ def test_the_models_page_shows_what_stored_judgements_say(desk: Desk, render: Re
     assert f"{facts['rules'].answers:,}" in words(html)
     assert html.count('class="badge ready-ready"') == 4
     assert links(html, "mode=question&panel=cpu")
+
+
+def test_a_judge_that_a_job_made_leads_to_the_job_also_in_a_copied_panel(desk: Desk) -> None:
+    workbench = desk.workbench
+    snapshot = workbench.snapshots.freeze("made", SnapshotChoices(), "li")
+    job = workbench.store.add_job(JobKind.FINE_TUNE, "own", "{}", desk.settings.home / "jobs", snapshot_id=snapshot.id)
+    options = {"model": "some/model", "adapter": "/jobs/7/output/adapter"}
+    candidate = workbench.store.add_candidate("own", Stage.ADAPTER, "transformers", options, job_id=job.id, snapshot_id=snapshot.id)
+    panel = workbench.candidates.promote(candidate.id, "cpu", "", "li", reason="a trial").promotion.panel_id
+    workbench.panel_desk.save("copied", workbench.panel_desk.text(panel))
+    page = ModelsHandlers(workbench, EN)
+    for name in (panel, "copied"):
+        assert links(page.show(f"panel={name}").html, "training?") == [f"/en/training?job={job.id}&candidate={candidate.id}"]
+    assert links(page.show("panel=cpu").html, "training?") == []
+    for name in (panel, "copied"):
+        workbench.panel_desk.remove(name)
+
+
+def test_the_chinese_models_and_agreement_pages_say_nothing_in_english(desk: Desk) -> None:
+    names = {
+        "GLM",
+        "Qwen",
+        "InternLM",
+        "Gemma",
+        "Edge",
+        "CPU",
+        "Krippendorff",
+        "Gwet",
+        "lmdeploy",
+        "vLLM",
+        "OpenAI",
+        "transformers",
+        "sheet",
+        "xlsx",
+    }
+    shown = [ModelsHandlers(desk.workbench, ZH).show(f"panel={panel}").html for panel in ("cpu", "small", "servers")]
+    shown += [AgreementHandlers(desk.workbench, ZH).show(query).html for query in ("", f"run={desk.first.id}")]
+    for html in shown:
+        # Ids, addresses and panel files' own names for options stand as they are.
+        said = re.sub(
+            r"<(dl|details|code|option|nav)\b.*?</\1>|<span title=.*?</span>|https?://\S+|\./run\.sh[^<]*", " ", html, flags=re.DOTALL
+        )
+        assert set(re.findall(r"[A-Za-z]{4,}", words(said))) - names == set()
 
 
 def test_a_panel_is_edited_under_a_name_of_its_own(desk: Desk) -> None:

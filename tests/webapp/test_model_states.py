@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from core.judging.head.files import ADAPTER_FOLDER, WEIGHTS_FILE, Attention, BaseWeights, HeadFile, write_head_file
 from core.panels import get_panel, load_panels
 from core.settings import Settings
 from core.types import JudgeSpec, PanelSpec
 from tests.judging.server.engines import serving
-from webapp.services.model_states import ModelStates, Readiness
+from webapp.cli.models import models_of
+from webapp.services import model_states
+from webapp.services.model_states import JudgeState, ModelStates, Readiness
 
 
 def panel(*judges: JudgeSpec) -> PanelSpec:
@@ -76,3 +81,50 @@ def test_a_language_model_says_what_is_missing(settings: Settings) -> None:
         assert (state.readiness, "./run.sh setup models" in (state.remedy or {})["en"]) == (Readiness.PACKAGES, True)
     else:
         assert (state.readiness, "./run.sh models fetch mine" in (state.remedy or {})["en"]) == (Readiness.WEIGHTS, True)
+
+
+def test_a_head_judge_is_ready_only_with_its_head_adapter_and_base(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    monkeypatch.setattr(model_states, "_card_memory", lambda _: None)
+    folder, base = tmp_path / "head", settings.judge_cache() / "models" / "owner" / "base"
+    judge = JudgeSpec("head", "头", "ordinal_head", {"head": str(folder), "device": "cpu"})
+
+    def look(spec: JudgeSpec = judge) -> JudgeState:
+        return ModelStates(settings).look(panel(spec))[0]
+
+    def missing(*words: str) -> bool:
+        state = look()
+        told = [(state.remedy or {})[language] for language in ("en", "zh")]
+        return state.readiness is Readiness.WEIGHTS and all(word in text for word in words for text in told)
+
+    assert missing(str(folder), "./run.sh jobs candidates")
+    assert list(models_of(panel(judge))) == []
+    (folder / ADAPTER_FOLDER).mkdir(parents=True)
+    head = HeadFile(
+        dimension="fluency", labels=(1, 2), base="owner/base", weights=BaseWeights.ADAPTER, attention=Attention.CAUSAL, max_length=9,
+        hidden_size=4, kinds=(),
+    )  # fmt: skip
+    write_head_file(folder, head)
+    assert missing(str(folder / WEIGHTS_FILE))
+    save_file({"x": np.zeros(4, np.float32)}, folder / WEIGHTS_FILE)
+    assert missing(str(folder / ADAPTER_FOLDER))
+    save_file({"x": np.zeros(4, np.float32)}, folder / ADAPTER_FOLDER / "adapter_model.safetensors")
+    (folder / ADAPTER_FOLDER / "adapter_config.json").write_text("{}", encoding="utf-8")
+    assert missing("owner/base", "./run.sh models fetch mine")
+    assert [model.wish.model for model in models_of(panel(judge))] == ["owner/base"]  # what that command fetches
+    base.mkdir(parents=True)
+    (base / "config.json").write_text("{}", encoding="utf-8")
+    (base / "model.safetensors").write_bytes(b"cut off")
+    assert missing(str(base))
+    save_file({"x": np.zeros((1024, 1024), np.float16)}, base / "model.safetensors")
+    ready = look()
+    assert (ready.readiness, ready.model) == (Readiness.READY, "owner/base")
+    assert ready.memory_needed == 4 / 1024  # a million numbers of 16 bits on disk are 32 bits wide on a CPU
+    assert ready.memory_there is not None
+    assert 2 / 1024 < (ready.weights_gib or 0) < 2.1 / 1024
+    eight_bits = replace(judge, options={**judge.options, "engine": "torch_int8"})
+    assert look(eight_bits).memory_needed == 8 / 1024  # made beside the whole model
+    monkeypatch.setattr(model_states, "_memory", lambda _: 0.001)
+    assert look().readiness is Readiness.MEMORY

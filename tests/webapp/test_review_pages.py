@@ -113,6 +113,15 @@ def test_next_never_gives_two_people_one_row_and_begins_anew_at_the_end(workbenc
     assert handlers.next("run=1", LIN, order[0], order).item == 0
 
 
+def test_what_was_corrected_can_be_trained_on_from_here(workbench: ReviewedFake) -> None:
+    handlers, link = page(workbench), 'href="/en/training?from=corrections"'
+    assert link not in handlers.show("run=1", LIN)
+    saved = handlers.label("run=1", LIN, first(workbench), 2, "", (), blind=False, adjudicate=False)
+    assert link in saved.pulse.progress
+    assert "Train on corrections (1)" in handlers.show("run=1", LIN)
+    assert link not in handlers.undo("run=1", LIN).pulse.progress
+
+
 def test_a_saved_row_is_let_go_of(workbench: ReviewedFake) -> None:
     item = first(workbench)
     page(workbench).panes(f"run=1&item={item}", LIN)

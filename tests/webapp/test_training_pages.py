@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,16 +31,18 @@ from tests.webapp.fake_training import (
 )
 from tests.webapp.serving import build_app
 from tests.webapp.test_pages import EN, RENDERERS, ZH, assert_harmless
+from training.faults.spec import FaultPretrainSpec, Made
 from training.specs import FineTuneSpec
 from webapp.pages.render import Renderer
 from webapp.pages.training import PARTS, TrainingHandlers
 from webapp.pages.training_address import DataTab, MakeChoices, TrainingAddress
 from webapp.pages.training_form import form, read_form
+from webapp.pages.training_names import job_name, shown_name
 from webapp.pages.training_plot import MOST_POINTS, Curve, Line, Plot, nice_ticks, plot, smoothed, thinned
 from webapp.pages.training_view import chain_lines, gain_bar
 from webapp.pages.translate import Language
 from webapp.services.training.snapshots import SnapshotChoices
-from webapp.services.training.views import Card, JobView
+from webapp.services.training.views import Card, JobView, SpecDifference
 from webapp.workbench import Workbench
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(str.strip).map(str.strip)
@@ -275,6 +278,48 @@ def test_the_plan_follows_what_is_typed(workbench: Workbench) -> None:
     assert "disabled" in wrong
 
 
+ALLOWED = {
+    "AWQ", "LoRA", "QLoRA", "Qwen", "GLM", "InternLM", "Gemma", "Edge", "NVIDIA", "HBM", "GiB", "MiB", "KiB", "MAE", "AdamW", "alpha", "dropout",
+    "all", "linear", "bitsandbytes", "xlsx", "csv", "jsonl", "txt", "spec", "json", "JSON", "JSONL", "XTuner", "trl", "Alpaca", "ShareGPT", "hub", "cuda", "CPU",
+}  # fmt: skip
+
+
+def test_the_chinese_page_says_in_chinese_what_the_program_named(workbench: Workbench) -> None:
+    jobs = jobs_of(workbench)
+    awq = job(9, JobKind.QUANTIZE, JobState.QUEUED, 8, spec=json.dumps({"method": "auto_awq", "name": "Ordinal head · m"}))
+    chain = [
+        awq,
+        job(8, JobKind.MERGE, JobState.QUEUED, name="Ordinal head · m"),
+        job(10, JobKind.EVALUATE, JobState.DONE, name="cpu/rules", device=""),
+        job(11, JobKind.FAULT_PRETRAIN, JobState.DONE, spec=json.dumps({"kind": "fault_pretrain", "dimension": "", "rows": 20})),
+    ]
+    jobs.views = [*(JobView(one) for one in chain), *jobs.views]
+    differences = [("kind", "head", "fault_pretrain"), ("dimension", "fluency", ""), ("loss", "likelihood", ""), ("rows", "", "20")]
+    jobs.differences = tuple(SpecDifference(*one) for one in differences)
+    for query in ("?job=9", "?job=10&compare=11", "?preset=head"):
+        shown = TrainingHandlers(workbench, ZH).page(query)
+        said = re.sub(r"<(pre|code|template|option)\b.*?</\1>|<[^>]+>|\b[0-9a-f]{8}\b", " ", shown, flags=re.DOTALL)
+        assert set(re.findall(r"[A-Za-z]{3,}", said)) - ALLOWED == set(), query
+    shown = TrainingHandlers(workbench, ZH).page("?job=10&compare=11")
+    for words in (
+        "CPU 评委组 · 规则",
+        "序数头 · m",
+        "量化 4 位",
+        "处理器",
+        "<td>种类</td><td>序数头</td><td>病句预训练</td>",
+        "<td>流畅性</td>",
+    ):
+        assert words in shown
+    assert "Ordinal head · m" in TrainingHandlers(workbench, EN).page("?job=9")
+
+
+def test_a_name_that_somebody_gave_stays(workbench: Workbench) -> None:
+    assert [shown_name(EN.t, name) for name in ("序数头 · m", "全部权重 · m · 2", "LoRA · m", "序数头", "我的 · m")] == [
+        "Ordinal head · m", f"{EN.t('training_option.full')} · m · 2", "LoRA · m", "序数头", "我的 · m",
+    ]  # fmt: skip
+    assert job_name(ZH.t, job(1, JobKind.HEAD, JobState.DONE, name="cpu/rules"), {"cpu/rules": "规则"}) == "cpu/rules"
+
+
 # -- acts
 
 
@@ -317,6 +362,16 @@ def test_a_head_is_trained_on_one_ordered_dimension_after_a_pretraining_on_clean
     _, (pretraining, head, measurement), _, _ = next(act for act in jobs_of(workbench).acts if act[0] == "chain")
     assert (pretraining.kind, head.kind, measurement.kind) == (JobKind.FAULT_PRETRAIN, JobKind.HEAD, JobKind.EVALUATE)
     assert (pretraining.texts, pretraining.rank, head.rank, head.dimension) == ((path,), 32, 32, "fluency")
+    assert client.post("/training/train", json={"query": f"{query}&set.dimension=normativity"}).status_code == 200
+    of_pairs = [act for act in jobs_of(workbench).acts if act[0] == "chain"][-1][1][0]
+    assert (pretraining.makes, of_pairs.makes, of_pairs.dimension) == (Made.FAULTS, Made.DEFECTS, "normativity")
+    assert pretraining.name == head.name == measurement.name  # one chain, one name
+    assert pretraining.rows == FaultPretrainSpec.model_fields["rows"].default
+    fewer = TrainingHandlers(workbench, EN).plan(f"{query}&set.rows=300")[0]
+    assert fewer.before is not None
+    assert fewer.before.rows == 300
+    wrong = TrainingHandlers(workbench, EN).plan(f"{query}&set.rows=few")[0]
+    assert (wrong.spec, [fault.field for fault in wrong.faults]) == (None, ["rows"])
     assert client.post("/training/train", json={"query": "?preset=head&set.model=m"}).status_code == 200
     assert jobs_of(workbench).acts[-1][1].reader is None
 

@@ -15,6 +15,7 @@ from core.faultplaces import AnswerKind
 from core.judging import aggregation
 from core.judging.choice.model import ChoiceKind
 from core.judging.head.files import Attention
+from core.judging.registry import families
 from core.judging.transformers.options import Precision
 from core.pipeline import DECIDING, JUDGING, LOADING
 from core.queries import RowSort
@@ -25,6 +26,7 @@ from core.training import Stage as CandidateStage
 from core.types import JudgementStatus, Origin, Outcome, RunState, Severity
 from training.estimate import Estimate
 from training.faults.learning import Method as HeadMethod
+from training.faults.spec import FaultPretrainSpec, Made
 from training.formats import ExportFormat
 from training.heads.calibrate import CalibrationMethod
 from training.heads.losses import OrdinalLoss
@@ -33,8 +35,10 @@ from training.specs import FineTuneSpec, LabelLoss, Method
 from webapp.pages.address import MAPPED_FIELDS, Mode
 from webapp.pages.judge import STEPS
 from webapp.pages.shell import NoticeKind, PageName
+from webapp.pages.training_answers import ANSWER_WEIGHT
 from webapp.pages.training_candidates import MERGE, QUANTIZATIONS
 from webapp.pages.training_form import GROUPS, OTHER_GROUP
+from webapp.pages.training_setup import MADE_ROWS
 from webapp.pages.translate import Language, load_translator, preferred_language
 from webapp.services.model_states import Place, Readiness
 
@@ -42,7 +46,7 @@ ZH, EN = load_translator(Language.ZH).table, load_translator(Language.EN).table
 REASONS = re.findall(r"^    (\w+) {2,}\S", aggregation.__doc__ or "", re.MULTILINE)
 
 # What the judges' raw replies consist of; test_reply.py asks the judges themselves.
-RULES = ["faults", "characters", "per_100", "places", "coverage", "expected", "kind", "correct", "picked", "evidence"]
+RULES = ["faults", "characters", "per_100", "per_1000", "places", "coverage", "expected", "kind", "correct", "picked", "evidence"]
 REPLY_NAMES = [*RULES, "suspicious", "surprising", "neighbours", "nearest", "logprobs", "floored", "mass", "text", "token"]
 
 # The families whose last part the program fills in: what may stand there.
@@ -81,9 +85,12 @@ FAMILIES: dict[str, list[str]] = {
     "split": list(Split),
     "export": list(ExportFormat),
     "training_group": [*GROUPS, OTHER_GROUP],
-    "training_field": list({**FineTuneSpec.model_fields, **HeadSpec.model_fields}),
-    "training_hint": [name for name in {**FineTuneSpec.model_fields, **HeadSpec.model_fields} if name != "kind"],
-    "training_option": [*Method, *LabelLoss, *Precision, *HeadMethod, *OrdinalLoss, *CalibrationMethod, *Attention, "true", "false"],
+    "training_field": list({**FineTuneSpec.model_fields, **HeadSpec.model_fields, **FaultPretrainSpec.model_fields}),
+    "family": list(families()),
+    "training_hint": [
+        name for name in {**FineTuneSpec.model_fields, **HeadSpec.model_fields, MADE_ROWS: "", ANSWER_WEIGHT: ""} if name != "kind"
+    ],
+    "training_option": [*Method, *LabelLoss, *Precision, *HeadMethod, *OrdinalLoss, *CalibrationMethod, *Attention, *Made, "true", "false"],
     "training_part": list(Estimate("cpu", 0, 0, 0, 0, 0, 0, 0).parts()),
 }
 PREFIXES: dict[str, list[str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 pytest.importorskip("torch")
 
@@ -17,7 +20,9 @@ from core.errors import JudgeError, JudgeUnavailable, NotFound
 from core.types import Run
 from tests.judging.server.engines import FakeServer, serving
 from tests.webapp.explained import explained_workbench
-from webapp.services.explaining import Phase
+from webapp.explainer import Ask
+from webapp.services.explaining import Phase, _Child
+from webapp.why_routes import why_routes
 from webapp.workbench import Workbench
 
 pytestmark = pytest.mark.timeout(240)
@@ -59,6 +64,32 @@ def test_a_server_is_asked_from_here(asked: tuple[Workbench, Run, int], server: 
     label = next(kept.label for kept in workbench.row(run.id, item).judgements if kept.judge_id == "remote")
     assert "今天天气很好，我们去公园散步。" in user  # the row's own prompt
     assert f"已评为 {label}" in user
+
+
+def test_the_page_that_asks_says_in_which_language_the_model_answers(
+    asked: tuple[Workbench, Run, int], server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workbench, run, item = asked
+    sent: list[Ask] = []
+    send = _Child.send
+    monkeypatch.setattr(_Child, "send", lambda child, ask: (sent.append(ask), send(child, ask))[1])
+    app = FastAPI()
+    app.include_router(why_routes(workbench))
+    said, users = {}, {}
+    with TestClient(app) as client:
+        for language in ("zh", "en"):
+            for judge in ("tiny", "remote"):
+                answer = client.post("/why", json={"language": language, "run": run.id, "item": item, "judge": judge})
+                said[judge, language] = "".join(json.loads(line).get("text", "") for line in answer.text.splitlines())
+            users[language] = server.asked[-1]["messages"][-1]["content"]
+    assert [ask.language for ask in sent] == ["zh", "en"]
+    assert said["tiny", "zh"] != said["tiny", "en"]  # the model was asked something else
+    judged, _, chinese = users["zh"].rpartition("以上内容已评为")
+    assert "请用两三句中文说明理由" in chinese
+    assert users["en"].startswith(judged)  # the judging prompt and the judged text stay as they are
+    english = users["en"].removeprefix(judged)
+    assert "Explain in English" in english
+    assert english.isascii()
 
 
 def test_what_cannot_be_explained_is_told(asked: tuple[Workbench, Run, int]) -> None:

@@ -39,6 +39,11 @@ class FaultyText:
     faults: tuple[PlacedFault, ...]
 
     @property
+    def prompt(self) -> str:
+        """Return that faults of language are seen without a prompt."""
+        return ""
+
+    @property
     def rate(self) -> float:
         """Return the number of faults per 100 characters of the finished text."""
         return 100.0 * len(self.faults) / max(1, len(self.text))
@@ -56,7 +61,7 @@ def inject(texts: Sequence[str], rates: Sequence[float], seed: int, shares: Mapp
     for number, (passage, rate) in enumerate(zip(passages, rates, strict=True)):
         draw = random.Random(seed * _SEED_STEP + number)
         edits = _choose(passage, round(rate * len(passage.text) / 100.0), made, shares, draw)
-        result.append(_apply(passage.text, edits))
+        result.append(apply_edits(passage.text, edits))
     return result
 
 
@@ -85,8 +90,8 @@ def _one(passage: Passage, kind: MarkKind, edits: Sequence[Edit], draw: random.R
     return None
 
 
-def _apply(text: str, edits: Sequence[Edit]) -> FaultyText:
-    """Return the text with the edits made; `edits` are in order and do not touch."""
+def apply_edits(text: str, edits: Sequence[Edit], kinds: Sequence[MarkKind] = MARK_KINDS) -> FaultyText:
+    """Return the text with the edits made, tagged with the classes of `kinds`; `edits` are in order and do not touch."""
     parts: list[str] = []
     places: list[tuple[int, int, MarkKind]] = []
     read = written = 0
@@ -104,5 +109,5 @@ def _apply(text: str, edits: Sequence[Edit]) -> FaultyText:
         if start == end:
             start, end = max(0, start - 1), min(len(finished), start + 1)
         faults.append(PlacedFault(start, end, kind))
-        tags[start:end] = [MARK_KINDS.index(kind) + 1] * (end - start)
+        tags[start:end] = [kinds.index(kind) + 1] * (end - start)
     return FaultyText(finished, tuple(tags), tuple(faults))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.faultmarks import MarkKind
+from core.faultmarks import MARK_KINDS, MarkKind
 from training.faults import characters, insertions, orders
 from training.faults.passage import FaultMaker
 
@@ -44,5 +44,5 @@ SHARES: Mapping[MarkKind, float] = {
 }
 """How often each kind is made. Padding, order and gaps are what low-scored texts have most of."""
 
-EVEN: Mapping[MarkKind, float] = dict.fromkeys(MarkKind, 1.0)
+EVEN: Mapping[MarkKind, float] = dict.fromkeys(MARK_KINDS, 1.0)
 """Every kind as often as any other."""

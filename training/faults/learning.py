@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from core.faultmarks import MARK_KINDS
+from core.faultmarks import MARK_KINDS, MarkKind
 from core.judging.head.files import Attention
 from core.judging.head.layout import Window, read_windows
 from core.judging.head.model import Batch, Glance, build_batch, build_heads, last_states, load_backbone, look
@@ -79,7 +79,7 @@ class Learner:
     """A model that learns: base model, heads, and how both are run. Weights are fp32; `half` computes in bf16.
 
     `over_base` is False where the weights below an adapter are no longer the base model's own. `trains_embeddings` is for
-    models that start from nothing.
+    models that start from nothing. `kinds` are the tagger's classes, `rate_per` the characters that its rate of faults is for.
     """
 
     backbone: Any
@@ -93,6 +93,8 @@ class Learner:
     reads_prompt: bool = False
     over_base: bool = True
     trains_embeddings: bool = False
+    kinds: tuple[MarkKind, ...] = MARK_KINDS
+    rate_per: int = 100
 
     @property
     def pad_id(self) -> int:
@@ -144,7 +146,7 @@ class Learner:
 
 @dataclass(frozen=True, slots=True)
 class LearnerOptions:
-    """How a model learns. `rank`, `alpha` and `dropout` are of a fresh LoRA adapter."""
+    """How a model learns. `rank`, `alpha` and `dropout` are of a fresh LoRA adapter; `kinds` and `rate_per` are as in `Learner`."""
 
     attention: Attention = Attention.BIDIRECTIONAL
     method: Method = Method.LORA
@@ -157,6 +159,8 @@ class LearnerOptions:
     reads_prompt: bool = False
     trains_embeddings: bool = False
     seed: int = 0
+    kinds: tuple[MarkKind, ...] = MARK_KINDS
+    rate_per: int = 100
 
 
 def make_learner(folder: Path, options: LearnerOptions, labels: int) -> Learner:
@@ -166,7 +170,7 @@ def make_learner(folder: Path, options: LearnerOptions, labels: int) -> Learner:
 
     torch.manual_seed(options.seed)
     backbone = load_backbone(folder, torch.float32, options.device)
-    heads = build_heads(backbone.config.get_text_config().hidden_size, len(MARK_KINDS), labels).to(options.device)
+    heads = build_heads(backbone.config.get_text_config().hidden_size, len(options.kinds), labels).to(options.device)
     if options.method is Method.LORA:
         backbone = add_adapter(backbone, options.rank, options.alpha, options.dropout)
     learner = Learner(
@@ -180,6 +184,8 @@ def make_learner(folder: Path, options: LearnerOptions, labels: int) -> Learner:
         options.half,
         options.reads_prompt,
         trains_embeddings=options.trains_embeddings,
+        kinds=options.kinds,
+        rate_per=options.rate_per,
     )
     set_up(learner, options.method)
     return learner

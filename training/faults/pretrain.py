@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,23 +13,46 @@ from core.judging.head.layout import Window
 from core.judging.head.model import padded_batches, pool
 from training.context import Stopped
 from training.faults import checkpoints
-from training.faults.injector import FaultyText
 from training.faults.learning import CLIP, Learner, Schedule, Watcher, make_optimizer, plan_steps, seconds, set_rate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-UNTAGGED = -100
+# What a character or token may have in place of a class: nothing is known of it, or only that it is faulty.
+UNTAGGED, ANY_FAULT = -100, -1
 _LOGGED = 10
+
+
+class TaggedText(Protocol):
+    """A text with a class for each character, and its rate of faults."""
+
+    @property
+    def prompt(self) -> str:
+        """Return the prompt that the text answers, "" for none."""
+
+    @property
+    def text(self) -> str:
+        """Return the text."""
+
+    @property
+    def tags(self) -> Sequence[int]:
+        """Return the class of each character."""
+
+    @property
+    def rate(self) -> float | None:
+        """Return the faults per as many characters as the learner's `rate_per` says; None where only some places are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedRow:
-    """A synthetic row as tokens: its windows, the class of each of the text's tokens (as the windows' spans), its faults per 100."""
+    """A row as tokens: its windows, the class of each of the text's tokens (as the windows' spans), its rate of faults.
+
+    A synthetic row has a rate; one that people answered on has none.
+    """
 
     windows: tuple[Window, ...]
     tags: tuple[tuple[int, ...], ...]
-    rate: float
+    rate: float | None
 
     @property
     def cost(self) -> int:
@@ -42,7 +65,7 @@ class TagFigures:
     """How well faults are seen in rows that were not trained on.
 
     `area` is the average precision of a token being faulty, `kinds` the share of faulty tokens whose kind is told rightly,
-    `rate_error` the mean absolute error of faults per 100 characters, `rate_rank` its rank correlation.
+    `rate_error` the mean absolute error of the rate of faults, `rate_rank` its rank correlation.
     """
 
     loss: float
@@ -52,14 +75,27 @@ class TagFigures:
     rate_rank: float
 
 
-def tag_rows(learner: Learner, rows: Sequence[FaultyText]) -> list[TaggedRow]:
-    """Return rows as tokens; a token has the class of its first tagged character. Rows without a token are left out."""
+def tag_rows(learner: Learner, rows: Sequence[TaggedText]) -> list[TaggedRow]:
+    """Return rows as tokens; a token has the class of its first faulty character, and is sound where all of its characters are.
+
+    Rows without a token, and windows in which nothing is known, are left out.
+    """
     tagged = []
-    for row, windows in zip(rows, learner.windows([row.text for row in rows]), strict=True):
-        if windows:
-            tags = tuple(tuple(next((tag for tag in row.tags[start:end] if tag), 0) for start, end in window.spans) for window in windows)
-            tagged.append(TaggedRow(tuple(windows), tags, row.rate))
+    for row, windows in zip(rows, learner.windows([row.text for row in rows], [row.prompt for row in rows]), strict=True):
+        blank = UNTAGGED if row.rate is None else 0
+        tags = [tuple(_token_tag(row.tags[start:end], blank) for start, end in window.spans) for window in windows]
+        known = [place for place, found in enumerate(tags) if any(tag != UNTAGGED for tag in found)]
+        if known:
+            tagged.append(TaggedRow(tuple(windows[place] for place in known), tuple(tags[place] for place in known), row.rate))
     return tagged
+
+
+def _token_tag(tags: Sequence[int], blank: int) -> int:
+    """Return a token's class by those of its characters; `blank` where it stands on none."""
+    faulty = next((tag for tag in tags if tag not in {0, UNTAGGED}), None)
+    if faulty is not None:
+        return faulty
+    return blank if not tags else UNTAGGED if UNTAGGED in tags else 0
 
 
 def pretrain(
@@ -106,7 +142,7 @@ def pretrain(
 
 
 def figures(learner: Learner, rows: Sequence[TaggedRow], tokens: int, rate_weight: float = 0.1) -> TagFigures:
-    """Return how well faults are seen in `rows`."""
+    """Return how well faults are seen in `rows`, which are synthetic."""
     import torch
     from scipy.stats import spearmanr
     from sklearn.metrics import average_precision_score
@@ -116,15 +152,15 @@ def figures(learner: Learner, rows: Sequence[TaggedRow], tokens: int, rate_weigh
     with torch.no_grad():
         for members in padded_batches([row.cost for row in rows], tokens):
             batch = [rows[index] for index in members]
-            logits, wanted, per_hundred, rates = _forward(learner, batch)
-            losses += [float(_loss(logits, wanted, per_hundred, rates, rate_weight))] * len(batch)
+            logits, wanted, rate_told, rates = _forward(learner, batch)
+            losses += [float(_synthetic_loss(logits, wanted, rate_told, rates, rate_weight))] * len(batch)
             kept = wanted != UNTAGGED
             probabilities, gold = logits[kept].softmax(-1).cpu(), wanted[kept].cpu()
             chances.append((1 - probabilities[:, 0]).numpy())
             classes.append(gold.numpy())
             faulty = gold > 0
             right.append((probabilities[faulty, 1:].argmax(-1) + 1 == gold[faulty]).numpy())
-            told += per_hundred.cpu().tolist()
+            told += rate_told.cpu().tolist()
             true += rates.cpu().tolist()
     gold_all, kinds = np.concatenate(classes) > 0, np.concatenate(right)
     rank = spearmanr(told, true).statistic if len(set(told)) > 1 and len(set(true)) > 1 else 0.0
@@ -161,7 +197,7 @@ def _step(learner: Learner, optimizer: object, batch: Sequence[TaggedRow], rate_
 
     assert isinstance(optimizer, torch.optim.Optimizer)
     learner.backbone.train()
-    loss = _loss(*_forward(learner, batch), rate_weight)
+    loss = _loss(learner, batch, rate_weight)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(list(learner.trainable().values()), CLIP)
@@ -170,7 +206,7 @@ def _step(learner: Learner, optimizer: object, batch: Sequence[TaggedRow], rate_
 
 
 def _forward(learner: Learner, rows: Sequence[TaggedRow]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return tag logits, wanted classes (`UNTAGGED` where nothing is wanted), told rates and true rates."""
+    """Return tag logits, wanted classes (`UNTAGGED` where nothing is wanted), told rates and true rates (NaN where none is known)."""
     import torch
 
     windows = [window for row in rows for window in row.windows]
@@ -181,12 +217,41 @@ def _forward(learner: Learner, rows: Sequence[TaggedRow]) -> tuple[Tensor, Tenso
         wanted[place, window.lead : len(window.ids)] = torch.tensor(tags)
     numbers = torch.tensor([number for number, row in enumerate(rows) for _ in row.windows], device=learner.device)
     seen = pool(learner.heads, glance.totals, numbers, len(rows))
-    rates = torch.tensor([row.rate for row in rows], device=learner.device)
-    return glance.tags, wanted.to(learner.device), seen.per_hundred, rates
+    rates = torch.tensor([float("nan") if row.rate is None else row.rate for row in rows], device=learner.device)
+    return glance.tags, wanted.to(learner.device), seen.rate, rates
 
 
-def _loss(logits: Tensor, wanted: Tensor, per_hundred: Tensor, rates: Tensor, rate_weight: float) -> Tensor:
+def _loss(learner: Learner, rows: Sequence[TaggedRow], rate_weight: float) -> Tensor:
+    """Return the mean over the rows, synthetic ones taken together, and those that people answered on taken together.
+
+    Each part is a mean over its tokens, so that the few tokens that somebody answered on are not lost among all the others.
+    """
+    logits, wanted, rate_told, rates = _forward(learner, rows)
+    answered = rates.isnan()
+    if not bool(answered.any()):
+        return _synthetic_loss(logits, wanted, rate_told, rates, rate_weight)
+    of_window = [row.rate is None for row in rows for _ in row.windows]
+    by_people = _answered_loss(logits[of_window], wanted[of_window])
+    if bool(answered.all()):
+        return by_people
+    others = [not one for one in of_window]
+    made = _synthetic_loss(logits[others], wanted[others], rate_told[~answered], rates[~answered], rate_weight)
+    share = float(answered.float().mean())
+    return share * by_people + (1.0 - share) * made
+
+
+def _synthetic_loss(logits: Tensor, wanted: Tensor, rate_told: Tensor, rates: Tensor, rate_weight: float) -> Tensor:
     from torch.nn.functional import cross_entropy, smooth_l1_loss
 
     tagging = cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=UNTAGGED)
-    return tagging + rate_weight * smooth_l1_loss(per_hundred, rates)
+    return tagging + rate_weight * smooth_l1_loss(rate_told, rates)
+
+
+def _answered_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return the cross-entropy over the tokens of which something is known; of `ANY_FAULT` any class but the sound one is right."""
+    import torch
+
+    known = wanted != UNTAGGED
+    told, right = logits[known].log_softmax(-1), wanted[known]
+    of_class = told.gather(-1, right.clamp(min=0)[:, None])[:, 0]
+    return -torch.where(right == ANY_FAULT, told[:, 1:].logsumexp(-1), of_class).mean()

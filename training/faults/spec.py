@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -74,18 +75,38 @@ class LearningSpec(BaseModel):
         )
 
 
+class Made(StrEnum):
+    """What is put into good texts: faults of language, or defects against the prompt, into pairs of prompt and text."""
+
+    FAULTS = "faults"
+    DEFECTS = "defects"
+
+
 class FaultPretrainSpec(LearningSpec):
     """Learn to see faults that are put into clean texts; no labels are needed. Output: reader/."""
 
     kind: Literal[JobKind.FAULT_PRETRAIN] = JobKind.FAULT_PRETRAIN
+    makes: Made = Field(
+        default=Made.FAULTS, description="faults (of language, in texts), or defects (against the prompt, in pairs of prompt and text)."
+    )
     texts: tuple[Path, ...] = Field(min_length=1, description="Files of fault-free texts: sheets (xlsx, csv, jsonl) or UTF-8 .txt.")
     dimension: str = Field(default="", description="Take only a sheet's rows of this dimension; empty: all rows.")
     snapshot: Path | None = Field(
         default=None, description="Snapshot whose held-out rows stay unseen: texts that are near-duplicates of them are left out."
     )
     rows: int = Field(default=25_800, ge=20, le=10_000_000, description="Rows with faults that are made.")
-    longest: int = Field(default=600, ge=60, le=10_000, description="Characters of a row, at most about.")
+    longest: int = Field(default=600, ge=60, le=10_000, description="Characters of a row, at most about; defects stand in whole texts.")
     highest: float = Field(default=4.6, gt=0, le=10, description="Most faults per 100 characters.")
+    most_defects: float = Field(default=8.0, gt=0, le=50, description="Most defects per 1,000 characters.")
+    swapped: float = Field(default=0.05, ge=0, lt=1, description="Share of rows whose text answers another prompt, among defects.")
     sound: float = Field(default=0.1, ge=0, lt=1, description="Share of rows without a fault.")
     rate_weight: float = Field(default=0.1, ge=0, le=10, description="Weight of the rate's loss beside the tags'.")
     validation: float = Field(default=0.04, gt=0, lt=0.5, description="Share of the texts whose rows are only looked at.")
+    answers: Path | None = Field(
+        default=None, description="File of people's answers, as ./run.sh faults export writes it; the workbench freezes the current ones."
+    )
+    answers_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="That file's sha256; empty: it is not checked.")
+    answers_count: int = Field(default=0, ge=0, description="Answers in that file, when it was frozen.")
+    answer_weight: float = Field(
+        default=8, ge=0, le=100, description="Times that a text with answers is seen while a synthetic row is seen once; 0: not at all."
+    )

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import JobError
-from core.faultmarks import MARK_KINDS, MarkKind
+from core.faultmarks import MarkKind
 from core.judging.head.files import (
     ADAPTER_FOLDER,
     MODEL_FOLDER,
@@ -41,6 +41,8 @@ class ReaderFile(BaseModel):
     max_length: int
     hidden_size: int
     kinds: tuple[MarkKind, ...]
+    rate_per: int = 100
+    reads_prompt: bool = False
     figures: dict[str, float] = Field(default_factory=dict)
 
 
@@ -55,7 +57,9 @@ def save_reader(folder: Path, learner: Learner, base: str, base_revision: str | 
         attention=learner.attention,
         max_length=learner.max_length,
         hidden_size=hidden,
-        kinds=MARK_KINDS,
+        kinds=learner.kinds,
+        rate_per=learner.rate_per,
+        reads_prompt=learner.reads_prompt,
         figures=figures,
     )
     (folder / READER_FILE).write_text(file.model_dump_json(indent=1), encoding="utf-8")
@@ -97,7 +101,8 @@ def save_head(
         max_length=learner.max_length,
         hidden_size=learner.heads["rate"].in_features,
         reads_prompt=learner.reads_prompt,
-        kinds=MARK_KINDS,
+        kinds=learner.kinds,
+        rate_per=learner.rate_per,
         marks=marks,
         calibration=calibration,
         figures=figures,
@@ -108,15 +113,21 @@ def save_head(
 
 
 def open_reader(folder: Path, base_folder: Path, options: LearnerOptions, labels: int) -> Learner:
-    """Return a learner that goes on from what a fault pretraining made; attention and length are the reader's.
+    """Return a learner that goes on from what a fault pretraining made; attention, length and kinds of faults are the reader's.
 
-    A LoRA training goes on with the reader's adapter where it has one, whatever rank `options` say.
+    A LoRA training goes on with the reader's adapter where it has one, whatever rank `options` say. Raises JobError for a reader
+    that was taught with prompts where there are none.
     """
     from peft import PeftModel
     from torch import float32
 
     reader = read_reader(folder)
-    options = replace(options, attention=reader.attention, max_length=reader.max_length)
+    if reader.reads_prompt and not options.reads_prompt:
+        raise JobError(
+            f"{folder} was taught on pairs of prompt and text, and this dimension has no prompts; name a pretraining on texts.",
+            zh=f"{folder} 是用创作要求与文本配对预训练的，而本维度没有创作要求；请选用只含文本的预训练。",
+        )
+    options = replace(options, attention=reader.attention, max_length=reader.max_length, kinds=reader.kinds, rate_per=reader.rate_per)
     own = folder / MODEL_FOLDER if reader.weights is BaseWeights.FULL else base_folder
     learner = make_learner(own, replace(options, method=Method.FROZEN), labels)
     learner.backbone = load_backbone(own, float32, options.device)

@@ -18,10 +18,12 @@ from core.processes import is_alive
 from core.settings import load_settings
 from core.training import EventKind, Job, JobKind, JobState
 from core.types import said
+from training.faults.spec import FaultPretrainSpec
 from training.presets import PRESETS
 from training.process import ExitStatus
 from training.specs import JobSpec, QuantizeMethod, read_spec
 from webapp.job_runner import Runner
+from webapp.services.training import products
 from webapp.services.training.chains import Forms
 from webapp.services.training.views import JobView
 from webapp.workbench import Workbench
@@ -44,6 +46,7 @@ class RunOptions:
     judge: str
     queue: bool
     author: str
+    answers: bool = True
 
 
 def open_workbench() -> Workbench:
@@ -113,6 +116,8 @@ def run_job(options: RunOptions) -> int:
     workbench = open_workbench()
     snapshot = workbench.store.snapshot(options.snapshot) if options.snapshot else None
     spec = spec_of(options.spec, options.settings, snapshot.folder if snapshot else None)
+    if not options.answers:
+        spec = _without_answers(spec)
     author = author_or_user(options.author)
     if snapshot is None or spec.kind is JobKind.EVALUATE:
         if options.merge or options.quantize or options.panel:
@@ -122,7 +127,31 @@ def run_job(options: RunOptions) -> int:
         judge = options.judge or (workbench.panel_desk.panel(options.panel).lead if options.panel else "")
         forms = Forms(options.measure, options.merge, [_method(name) for name in options.quantize])
         jobs = workbench.jobs.train(spec, author, snapshot_id=snapshot.id, forms=forms, panel_id=options.panel, judge_id=judge)
+    _say_answers(workbench, jobs)
     return leave_or_follow(workbench, [job.id for job in jobs], queue=options.queue)
+
+
+def _without_answers(spec: JobSpec) -> JobSpec:
+    if not isinstance(spec, FaultPretrainSpec):
+        raise JobError(f"--no-answers: only a {JobKind.FAULT_PRETRAIN.value} job learns from people's answers.")
+    return spec.model_copy(update={"answer_weight": 0.0})
+
+
+def _say_answers(workbench: Workbench, jobs: Sequence[Job]) -> None:
+    """Say how many of people's answers a pretraining learns from, and why it learns from none where there are some."""
+    for job in jobs:
+        spec = products.spec_of(job)
+        if not isinstance(spec, FaultPretrainSpec) or not spec.answer_weight:
+            continue
+        if spec.answers is not None:
+            words = (
+                f"job {job.id} learns from {spec.answers_count} answers on suspected faults, too: {spec.answers} (--no-answers: without)"
+            )
+        elif (count := workbench.fault_answers.totals().total) and spec.snapshot is None:
+            words = f"job {job.id} leaves {count} answers on suspected faults out: name a --snapshot, whose held-out rows then stay unseen"
+        else:
+            continue
+        Console(stderr=True).print(words, markup=False, soft_wrap=True)
 
 
 def spec_of(name: str, settings: Sequence[str], snapshot: Path | None) -> JobSpec:

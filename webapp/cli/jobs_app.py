@@ -53,6 +53,9 @@ def jobs_run(
     quantize: Annotated[list[str] | None, typer.Option(help="Quantize the merged model: auto_awq, smooth_quant; may be repeated.")] = None,
     panel: Annotated[str, typer.Option(help="Panel whose judge is measured on the same rows.")] = "",
     judge: Annotated[str, typer.Option(help="That judge; default: the panel's lead.")] = "",
+    answers: Annotated[
+        bool, typer.Option("--answers/--no-answers", help="Let a fault pretraining learn from people's answers on suspected faults, too.")
+    ] = True,
     queue: _Queue = False,
     author: _Author = "",
 ) -> None:
@@ -62,7 +65,7 @@ def jobs_run(
     """
     from webapp.cli.jobs import RunOptions, run_job
 
-    options = RunOptions(spec, snapshot, setting or [], measure, merge, quantize or [], panel, judge, queue, author)
+    options = RunOptions(spec, snapshot, setting or [], measure, merge, quantize or [], panel, judge, queue, author, answers)
     raise typer.Exit(run_job(options))
 
 

@@ -12,6 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from core.errors import SheetError
+from core.ingest.export import check_place
+from core.ingest.export_csv import result_encoding
 from core.queries import RunProgress
 from core.settings import load_settings
 from core.types import Library, Outcome, RowProblem, Run, RunState, Severity, said
@@ -41,6 +43,7 @@ class JudgeOptions:
 def run_judge(options: JudgeOptions) -> int:
     """Judge a sheet and write its results; return the exit status."""
     console = Console(stderr=True)
+    targets = export_targets(options.out, options.full, options.jsonl, options.encoding)
     workbench = Workbench.open(load_settings())
     preview = workbench.preview(options.sheet, worksheet=options.worksheet, mapping=parse_columns(options.columns))
     print_problems(console, preview)
@@ -53,7 +56,6 @@ def run_judge(options: JudgeOptions) -> int:
             f"Run {run.id} is {run.state.value}: {said(run.error, 'en') or 'interrupted'}. The same command goes on where it was."
         )
         return 1
-    targets = export_targets(options.out, options.full, options.jsonl, options.encoding)
     workbench.export_all(run.id, targets)
     progress = workbench.progress(run.id)
     print_summary(console, workbench, progress, targets, preview)
@@ -63,17 +65,20 @@ def run_judge(options: JudgeOptions) -> int:
 def run_export(run_id: int, out: Path, full: Path | None, jsonl: Path | None, encoding: str, aggregator: str | None) -> None:
     """Write the results of a run again."""
     console = Console(stderr=True)
+    targets = export_targets(out, full, jsonl, encoding)
     workbench = Workbench.open(load_settings())
     if aggregator is not None:
         workbench.reaggregate(run_id, aggregator)
-    targets = export_targets(out, full, jsonl, encoding)
     workbench.export_all(run_id, targets)
     console.print(f"Written: {targets.result}, {targets.full}, {targets.jsonl}")
 
 
 def export_targets(out: Path, full: Path | None, jsonl: Path | None, encoding: str) -> ExportTargets:
-    """Return where results go: what is not named stands beside result.csv."""
-    return ExportTargets(out, full or out.parent / "full.xlsx", jsonl or out.parent / "submit", encoding)
+    """Return where results go: what is not named stands beside result.csv. Raises ExportError for what could not be written."""
+    targets = ExportTargets(out, full or out.parent / "full.xlsx", jsonl or out.parent / "submit", result_encoding(encoding))
+    for place in (targets.result, targets.full, targets.jsonl / "results.jsonl"):
+        check_place(place)
+    return targets
 
 
 def parse_columns(columns: Sequence[str]) -> dict[str, str] | None:

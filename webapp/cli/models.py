@@ -9,8 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from core.errors import PingpanError
+from core.errors import JudgeError, PingpanError
 from core.judging.fetch import Hub, Wish, fetch_model
+from core.judging.head.files import BaseWeights, read_head_file
+from core.judging.head.options import HeadOptions
+from core.judging.head.options import read_options as read_head_options
 from core.judging.hubs import make_hub
 from core.judging.server.options import read_options as read_server_options
 from core.judging.serving.commands import read_served_model
@@ -90,6 +93,16 @@ def _wishes(spec: JudgeSpec) -> Iterator[Wish]:
         serve = read_server_options(spec.id, spec.options).serve
         if serve is not None:
             yield Wish(serve.model, serve.revision, serve.allow_pickle)
+    elif spec.family == "ordinal_head":
+        yield from _wishes_of_head(read_head_options(spec.id, spec.options))
+
+
+def _wishes_of_head(options: HeadOptions) -> list[Wish]:
+    try:
+        head = read_head_file(options.head)
+    except JudgeError:  # without head.json nobody knows the base; the Models page tells what is missing
+        return []
+    return [] if head.weights is BaseWeights.FULL else [Wish(options.base or head.base, head.base_revision)]
 
 
 def _folder(settings: Settings) -> Path:

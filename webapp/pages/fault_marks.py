@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
-from core.faultmarks import MARK_KINDS, MARK_NAMES
+from core.faultmarks import MARK_NAMES, kinds_marked
 from core.faultplaces import AnswerKind, FaultAnswer, Place, Voice, per_hundred, rubric_label
 from webapp.pages.render import Renderer
 from webapp.pages.translate import Translator
@@ -71,7 +71,7 @@ def fault_pane(render: Renderer, row: FaultedText, annotator: str) -> FaultPane:
         hidden=row.hidden,
         graded=row.graded,
     )
-    kinds = [(kind, render.t.pick(MARK_NAMES[kind])) for kind in MARK_KINDS]
+    kinds = [(kind, render.t.pick(MARK_NAMES[kind])) for kind in kinds_marked(needs_prompt=row.dimension.needs_prompt)]
     form = render("fault_form.html", kinds=kinds) if row.graded else ""
     windows = tuple(render("fault_window.html", mark=mark) for mark in drawn)
     return FaultPane(str(marked_text(text, drawn)), bar, windows, form)

@@ -15,6 +15,7 @@ from webapp.pages.body import Body, BodyPage, bind_body, build_body
 from webapp.pages.desk_address import LIKE_CHARACTERS, LibraryAddress
 from webapp.pages.render import Renderer
 from webapp.pages.shell import PageName
+from webapp.pages.training_address import CORRECTIONS, DataTab, MakeChoices, TrainingAddress
 from webapp.workbench import Workbench
 
 USES_SHOWN = 20
@@ -114,6 +115,8 @@ class LibraryView:
     active_href: str
     retired_href: str
     promote_href: str
+    corrections: int
+    train_href: str
     promote: PromoteView | None
     versions: Sequence[LibraryVersion]
 
@@ -155,6 +158,7 @@ class LibraryHandlers:
         facets = self.workbench.library_desk.facets(library.id)
         pages = max(1, -(-page.total // PAGE_SIZE))
         start = page.page * page.page_size
+        corrections = self.workbench.review.corrections()
         return LibraryView(
             address=address,
             library=library,
@@ -173,6 +177,8 @@ class LibraryHandlers:
             active_href=address.moved(standing=Standing.ACTIVE).url(language),
             retired_href=address.moved(standing=Standing.RETIRED, like="").url(language),
             promote_href=self._promote_href(address),
+            corrections=corrections,
+            train_href=_train_from(library, corrections).url(language) if library.size or corrections else "",
             promote=self._promote(address) if address.promote else None,
             versions=self.workbench.library_desk.versions(library.id),
         )
@@ -250,6 +256,13 @@ class LibraryHandlers:
             uses_previous_href=address.moved(uses=address.uses - 1).url(language) if address.uses > 1 else "",
             uses_next_href=address.moved(uses=address.uses + 1).url(language) if more else "",
         )
+
+
+def _train_from(library: Library, corrections: int) -> TrainingAddress:
+    """Return the training page as it is for people's corrections, without any for the library's labels."""
+    if corrections:
+        return TrainingAddress(source=CORRECTIONS)
+    return TrainingAddress(tab=DataTab.MAKE, make=MakeChoices(libraries=(library.id,)))
 
 
 def build_library(render: Renderer) -> BodyPage:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from core.training import Candidate
 from core.types import PanelSpec
 from db.judge_facts import JudgeFacts
 from webapp.pages.address import JudgeAddress, Mode, RunAddress
@@ -14,7 +15,9 @@ from webapp.pages.body import Body, BodyPage, bind_body, build_body
 from webapp.pages.desk_address import ModelsAddress
 from webapp.pages.render import Renderer
 from webapp.pages.shell import PageName
-from webapp.services.model_states import JudgeState, Readiness
+from webapp.pages.training_address import TrainingAddress
+from webapp.pages.training_names import device_words
+from webapp.services.model_states import JudgeState, Place, Readiness
 from webapp.services.panel_desk import PanelVersion
 from webapp.workbench import Workbench
 
@@ -37,10 +40,13 @@ class JudgeView:
     name: str
     lead: bool
     state: JudgeState
+    where: str
     options: Sequence[tuple[str, str]]
     facts: JudgeFacts | None
     error: str
     error_href: str
+    job: int
+    job_href: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,11 @@ class ModelsHandlers:
     def _panel(self, panel: PanelSpec, address: ModelsAddress) -> PanelView:
         language = self.render.t.language
         facts = self.workbench.judge_facts.judge_facts(panel.id)
-        judges = [self._judge(panel, state, facts.get(state.spec.id)) for state in self.workbench.model_states.states(panel)]
+        made = self.workbench.candidates.origins(panel)
+        judges = [
+            self._judge(panel, state, facts.get(state.spec.id), made.get(state.spec.id))
+            for state in self.workbench.model_states.states(panel)
+        ]
         return PanelView(
             panel=panel,
             own=self.workbench.panel_desk.is_own(panel.id),
@@ -104,17 +114,20 @@ class ModelsHandlers:
             editor=self._editor(panel, address) if address.edit else None,
         )
 
-    def _judge(self, panel: PanelSpec, state: JudgeState, facts: JudgeFacts | None) -> JudgeView:
+    def _judge(self, panel: PanelSpec, state: JudgeState, facts: JudgeFacts | None, made: Candidate | None) -> JudgeView:
         t = self.render.t
         last = facts.last_error if facts else None
         return JudgeView(
             name=state.spec.named(t.language),
             lead=state.spec.id == panel.lead,
             state=state,
+            where=device_words(t, state.where) if state.place is Place.PROCESS else state.where,
             options=[(name, _shown(value)) for name, value in state.spec.options.items()],
             facts=facts,
             error=t.pick(last.words) if last else "",
             error_href=RunAddress(run=last.run_id, item=str(last.item_id)).url(t.language) if last else "",
+            job=made.job_id if made else 0,
+            job_href=TrainingAddress(job=made.job_id, candidate=made.id).url(t.language) if made else "",
         )
 
     def _editor(self, panel: PanelSpec, address: ModelsAddress) -> EditorView:

@@ -27,6 +27,11 @@ class Renderer:
         """Return the HTML of a template; every value is escaped."""
         return self.environment.get_template(template).render(**values)
 
+    def compile(self) -> None:
+        """Compile every template, so that no page's first look has to."""
+        for name in self.environment.list_templates():
+            self.environment.get_template(name)
+
 
 @lru_cache(maxsize=len(Language))
 def load_renderer(language: Language, folder: Path = TEMPLATES_DIR) -> Renderer:

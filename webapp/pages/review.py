@@ -141,7 +141,8 @@ class ReviewHandlers:
         dimensions = self._dimensions()
         counts = self.desk.counts(run.id, who.annotator, address.queue())
         audit = self.desk.audit(run.id)
-        head = review_head(self.render.t, run, counts, audit, dimensions, address, who.annotator, blind)
+        corrections = self.desk.corrections()
+        head = review_head(self.render.t, run, counts, audit, dimensions, address, who.annotator, blind, corrections)
         return queue(self.render.t, page, counts, run, dimensions, address, who.annotator, blind), head
 
     def _item(self, address: ReviewAddress, who: Identity, blind: bool) -> ReviewItem:

@@ -21,6 +21,7 @@ from core.types import CorrectionKind, Dimension, Example, Item, Run
 from webapp.pages.figures import Chip, ChipKind, Spread, lone_votes, spread_of
 from webapp.pages.judged_view import Judged, judged
 from webapp.pages.review_address import ReviewAddress, RowAddress
+from webapp.pages.training_address import CORRECTIONS, TrainingAddress
 from webapp.pages.translate import Translator
 
 
@@ -88,6 +89,8 @@ class ReviewHead:
     run_href: str
     annotator: str
     blind: bool
+    corrections: int
+    train_href: str
 
     @property
     def percent(self) -> float:
@@ -178,8 +181,9 @@ def review_head(
     address: ReviewAddress,
     annotator: str,
     blind: bool,
+    corrections: int,
 ) -> ReviewHead:
-    """Return the bar at the top; done and total are of the chosen view."""
+    """Return the bar at the top; done and total are of the chosen view, `corrections` of all runs."""
     chosen = next((count for count in counts if count.view is address.view), None)
     lines = tuple(AuditLine(dimensions[one.dimension_id].name(t.language), one) for one in audit if one.dimension_id in dimensions)
     total = chosen.total if chosen else 0
@@ -191,6 +195,8 @@ def review_head(
         run_href=f"/{t.language}/run?run={run.id}",
         annotator=annotator,
         blind=blind,
+        corrections=corrections,
+        train_href=TrainingAddress(source=CORRECTIONS).url(t.language) if corrections else "",
     )
 
 

@@ -17,13 +17,14 @@ from core.types import Dimension
 from webapp.pages.render import Renderer, decimal, duration, moment
 from webapp.pages.shell import ATTACH_TRAINING, READ_QUERY, PageName, Shell, at_edge, build_shell, html
 from webapp.pages.training_address import CORRECTIONS, DataTab, TrainingAddress
-from webapp.pages.training_candidates import Reports, candidate_list, chosen_judge
+from webapp.pages.training_candidates import Reports, candidate_list, chosen_judge, judge_choices
 from webapp.pages.training_data import corrections_in, data_view
+from webapp.pages.training_names import AUTO, PROCESSOR, device_words, job_name, job_words, setting_words
 from webapp.pages.training_plan import Plan, plan
 from webapp.pages.training_plot import Plot
-from webapp.pages.training_setup import AUTO, cards, setup
-from webapp.pages.training_view import LIVE, JobPane, StepChip, chain_lines, has_curves, plots
-from webapp.services.training.views import JobView
+from webapp.pages.training_setup import cards, setup
+from webapp.pages.training_view import LIVE, JobPane, chain_lines, has_curves, plots, step_chip
+from webapp.services.training.views import JobComparison, JobView
 from webapp.workbench import Workbench
 
 JOBS_SHOWN = 60
@@ -129,7 +130,7 @@ class TrainingHandlers:
 
     def _part(self, name: str, address: TrainingAddress, views: list[JobView], snapshot: Snapshot | None) -> str:
         draw: Mapping[str, Callable[[], str]] = {
-            "jobs": lambda: self.render("training_jobs.html", lines=chain_lines(self.render.t, views, address)),
+            "jobs": lambda: self.render("training_jobs.html", lines=chain_lines(self.render.t, views, address, self._judges())),
             "job": lambda: self.render("training_job.html", pane=self._pane(address, views)),
             "candidates": lambda: self._candidates(address),
             "data": lambda: self._data(address, snapshot),
@@ -144,6 +145,7 @@ class TrainingHandlers:
         t, jobs = self.render.t, self.workbench.jobs
         view = next((one for one in views if one.job.id == address.job), None) or jobs.job(address.job)
         line = next((one for one in chain_lines(t, views, address) if one.chosen), None)
+        judges = self._judges()
         comparison = jobs.compare(view.job.id, address.compare) if address.compare and address.compare != view.job.id else None
         drawn: tuple[Plot, ...] = ()
         if has_curves(view.job):
@@ -151,7 +153,9 @@ class TrainingHandlers:
         other = comparison.second.job if comparison else None
         return JobPane(
             view=view,
-            chain=line.steps if line else (StepChip(view, "", address.url(t.language), True),),
+            name=job_name(t, view.job, judges),
+            words=job_words(t, view.job),
+            chain=line.steps if line else (step_chip(t, view, address),),
             plots=drawn,
             figures=self._figures(view),
             error=t.pick(view.job.error) if view.job.state is JobState.FAILED else "",
@@ -162,9 +166,25 @@ class TrainingHandlers:
             snapshot_href=self._snapshot_href(address, view),
             candidate_href=address.moved(candidate=view.candidate_id).url(t.language) if view.candidate_id else "",
             comparison=comparison,
-            compare_name=f"#{other.id} {other.name}" if other else "",
+            differences=self._differences(comparison) if comparison else (),
+            compare_name=f"#{other.id} {job_name(t, other, judges)}" if other else "",
             drop_compare_href=address.moved(compare=0).url(t.language),
         )
+
+    def _differences(self, comparison: JobComparison) -> tuple[tuple[str, str, str], ...]:
+        t = self.render.t
+        dimensions = {dimension.id: dimension.name(t.language) for dimension in self.workbench.dimensions()}
+
+        def words(field: str, value: str) -> str:
+            return setting_words(t, field, value, dimensions)
+
+        return tuple(
+            (t.member("training_field", one.field), words(one.field, one.first), words(one.field, one.second))
+            for one in comparison.differences
+        )
+
+    def _judges(self) -> Mapping[str, str]:
+        return {f"{panel}/{judge}": words for panel, judge, words in judge_choices(self.workbench, self.render.t)}
 
     def _snapshot_href(self, address: TrainingAddress, view: JobView) -> str:
         wanted = view.job.snapshot_id
@@ -187,7 +207,7 @@ class TrainingHandlers:
         if job.finished_at is not None and job.state not in LIVE:
             found.append((t("training.figure_ended"), moment(t, job.finished_at)))
         if job.started_at is not None:
-            found.append((t("training.figure_device"), job.device or "cpu"))
+            found.append((t("training.figure_device"), device_words(t, job.device or PROCESSOR)))
         return tuple(found)
 
     def _candidates(self, address: TrainingAddress) -> str:
@@ -223,6 +243,8 @@ class TrainingHandlers:
             dimension=found.dimension,
             reader=found.reader,
             texts=found.texts,
+            made_rows=found.made_rows,
+            answers=found.answers,
             form=found.form,
         )
 

@@ -14,6 +14,7 @@ from core.types import Dimension
 from training.specs import QuantizeMethod, QuantizeSpec
 from webapp.pages.desk_address import ModelsAddress
 from webapp.pages.training_address import TrainingAddress
+from webapp.pages.training_names import shown_name
 from webapp.pages.training_view import (
     CandidateLine,
     OpenedCandidate,
@@ -153,6 +154,7 @@ def _line(
     chosen = one.id == address.candidate
     return CandidateLine(
         view=view,
+        name=shown_name(t, one.name),
         quality=overall_quality(view, report),
         report=report,
         missing=missing,

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from core.errors import PingpanError
 from core.training import Snapshot, Split, TrainingRow
-from core.types import Origin
 from training.formats import ExportFormat
 from webapp.pages.training_address import BALANCE, EXAMPLES, HELD_OUT, SEED, DataTab, MakeChoices, TrainingAddress
 from webapp.pages.translate import Translator
@@ -205,8 +204,8 @@ def choices_of(make: MakeChoices) -> SnapshotChoices:
 
 
 def corrections_in(workbench: Workbench) -> int:
-    """Return how many labelled rows are people's corrections."""
-    return workbench.snapshots.facets().origins.get(Origin.CORRECTION, 0)
+    """Return how many labelled rows are people's corrections; one that is in a library too counts once."""
+    return workbench.review.corrections()
 
 
 def _make(workbench: Workbench, t: Translator, view: DataView) -> DataView:

@@ -12,12 +12,14 @@ import psutil
 from core.errors import PingpanError
 from core.training import Snapshot, Split
 from core.types import Dimension
-from training.faults.spec import FaultPretrainSpec
+from training.faults.spec import FaultPretrainSpec, Made
 from training.heads.spec import HeadSpec
 from training.specs import FineTuneSpec
 from webapp.pages.training_address import TrainingAddress
+from webapp.pages.training_answers import ANSWER_WEIGHT
 from webapp.pages.training_form import Fault, read_form, text_of
-from webapp.pages.training_setup import AUTO, Recipe, base_model, chosen_recipe, graded_dimension, lines_of
+from webapp.pages.training_names import AUTO, device_words
+from webapp.pages.training_setup import MADE_ROWS, Recipe, base_model, chosen_recipe, graded_dimension, lines_of
 from webapp.pages.translate import Translator
 from webapp.services.training.chains import PRODUCT
 from webapp.services.training.views import Card
@@ -77,7 +79,11 @@ def plan(
     spec, faults = read_form(t, recipe.spec, recipe.values, address.settings, placed)
     if spec is None:
         return Plan(faults=faults)
-    before = _pretraining(t, spec, texts) if isinstance(spec, HeadSpec) and texts else None
+    before: FaultPretrainSpec | None = None
+    if isinstance(spec, HeadSpec) and texts:
+        before, faults = _pretraining(t, spec, texts, address, dimensions.get(spec.dimension))
+        if before is None:
+            return Plan(faults=faults)
     memory, missing = _memory_or_why(workbench, t, spec)
     updates = _updates(t, spec, snapshot) if isinstance(spec, FineTuneSpec) else ""
     return Plan(spec, before, (), workbench.jobs.command_of(before or spec), memory, missing, updates)
@@ -90,11 +96,18 @@ def _auto_name(t: Translator, recipe: Recipe, address: TrainingAddress, model: s
     return t("training.auto_name", method=words, model=short)[:120]
 
 
-def _pretraining(t: Translator, spec: HeadSpec, texts: tuple[str, ...]) -> FaultPretrainSpec:
-    """Return the pretraining on clean texts that a head goes on from; the snapshot's held-out rows stay unseen."""
+def _pretraining(
+    t: Translator, spec: HeadSpec, texts: tuple[str, ...], address: TrainingAddress, dimension: Dimension | None
+) -> tuple[FaultPretrainSpec | None, tuple[Fault, ...]]:
+    """Return the pretraining on clean texts that a head goes on from, or what is wrong; the snapshot's held-out rows stay unseen.
+
+    Where the dimension has prompts, it learns defects of pairs: of the sheets' rows of that dimension.
+    """
     values = {name: getattr(spec, name) for name in SHARED}
-    name = f"{spec.name} · {t.member('job_kind', 'fault_pretrain')}"[:120]
-    return FaultPretrainSpec.model_validate({**values, "name": name, "texts": texts, "snapshot": spec.snapshot})
+    if dimension is not None and dimension.needs_prompt:
+        values |= {"makes": Made.DEFECTS, "dimension": dimension.id}
+    given = {name: text for name, text in address.settings.items() if name in {MADE_ROWS, ANSWER_WEIGHT}}
+    return read_form(t, FaultPretrainSpec, {}, given, {**values, "name": spec.name, "texts": texts, "snapshot": spec.snapshot})
 
 
 def _updates(t: Translator, spec: FineTuneSpec, snapshot: Snapshot) -> str:
@@ -126,7 +139,7 @@ def _memory_or_why(workbench: Workbench, t: Translator, spec: FineTuneSpec | Hea
     ]
     return Memory(
         needed=t("training.needs", gib=f"{found.total / GIB:.1f}"),
-        against=t("training.of_card", gib=f"{available / GIB:.1f}", device=card.device),
+        against=t("training.of_card", gib=f"{available / GIB:.1f}", device=device_words(t, card.device)),
         percent=min(100.0, 100 * found.total / available) if available else 100.0,
         parts=" · ".join(parts),
         over=t.pick(found.advice(available)),

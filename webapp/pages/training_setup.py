@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 
 from core.training import JobKind, JobState, Snapshot
 from core.types import Dimension, DimensionKind, LocalText
+from training.faults.spec import FaultPretrainSpec
 from training.heads.spec import HeadSpec
 from training.presets import PRESETS
 from training.specs import FineTuneSpec
 from webapp.pages.training_address import TrainingAddress
+from webapp.pages.training_answers import AnswersOffer, answers_offer
 from webapp.pages.training_form import FieldKind, Form, FormField, form, single_field
+from webapp.pages.training_names import AUTO, HEAD_NAMES, PROCESSOR, device_words, shown_name
 from webapp.pages.translate import Translator
 from webapp.services.training.views import Card
 from webapp.workbench import Workbench
 
-AUTO = "auto"
 READERS_OFFERED = 200
+# The setting of a pretraining that decides how long it takes.
+MADE_ROWS = "rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Recipe:
 
 HEAD = Recipe(
     "head",
-    {"zh": "序数头", "en": "Ordinal head"},
+    HEAD_NAMES,
     {
         "zh": "读全文的分级头，直接给出各级概率；给出干净文本时先学看病句。一次一个维度。",
         "en": "A grading head over the whole text; given clean texts, it first learns to see faults. One dimension at a time.",
@@ -83,6 +87,8 @@ class Setup:
     dimension: FormField | None
     reader: FormField | None
     texts: str
+    made_rows: FormField | None
+    answers: AnswersOffer | None
     form: Form
 
 
@@ -109,6 +115,8 @@ def setup(
         dimension=_graded(t, address, there) if head else None,
         reader=_reader(workbench, t, address) if head else None,
         texts=address.settings.get("texts", ""),
+        made_rows=single_field(t, FaultPretrainSpec, MADE_ROWS, {}, address.settings) if head else None,
+        answers=answers_offer(workbench, t, address) if head else None,
         form=form(t, recipe.spec, recipe.values, address.settings),
     )
 
@@ -136,7 +144,7 @@ def _reader(workbench: Workbench, t: Translator, address: TrainingAddress) -> Fo
         for view in workbench.jobs.jobs(READERS_OFFERED)
         if view.job.kind is JobKind.FAULT_PRETRAIN and view.job.state is JobState.DONE
     ]
-    options = (("", t("training.no_reader")), *((str(job.folder / "output"), f"#{job.id} {job.name}") for job in done))
+    options = (("", t("training.no_reader")), *((str(job.folder / "output"), f"#{job.id} {shown_name(t, job.name)}") for job in done))
     return replace(found, kind=FieldKind.CHOICE, options=options)
 
 
@@ -180,11 +188,11 @@ def cards(workbench: Workbench, t: Translator, address: TrainingAddress) -> list
     chosen = address.settings.get("device", AUTO)
     found = [CardView(AUTO, t("training.card_auto"), t("training.card_auto_words"), "", chosen == AUTO)]
     for card in workbench.jobs.cards():
-        words = card.name or card.device
+        words = device_words(t, card.device) if card.device == PROCESSOR else card.name or card.device
         found.append(
             CardView(
                 card.device,
-                words if card.device == "cpu" or card.device in words else f"{card.device} · {words}",
+                words if card.device == PROCESSOR or card.device in words else f"{card.device} · {words}",
                 _card_memory(t, card),
                 t.pick(card.holder),
                 chosen == card.device,

@@ -9,6 +9,7 @@ from datetime import datetime
 from core.training import GateVerdict, Job, JobKind, JobState, Promotion, Quality, Stage
 from core.types import Dimension
 from webapp.pages.training_address import TrainingAddress
+from webapp.pages.training_names import job_name, job_words
 from webapp.pages.training_plot import Curve, Line, Pair, Plot, plot
 from webapp.pages.translate import Translator
 from webapp.services.training.views import CandidateView, Curves, GateReport, JobComparison, JobView, RowChange, StageDrift
@@ -31,6 +32,7 @@ class StepChip:
     """One job of a chain."""
 
     view: JobView
+    words: str
     symbol: str
     href: str
     chosen: bool
@@ -69,13 +71,18 @@ def percent(view: JobView) -> float:
     return min(100.0, 100 * view.step / view.steps) if view.steps else 0.0
 
 
-def chain_lines(t: Translator, views: Sequence[JobView], address: TrainingAddress) -> tuple[ChainLine, ...]:
-    """Return the jobs as chains, the newest first; a job whose predecessor is not in the list begins a line."""
+def chain_lines(
+    t: Translator, views: Sequence[JobView], address: TrainingAddress, judges: Mapping[str, str] | None = None
+) -> tuple[ChainLine, ...]:
+    """Return the jobs as chains, the newest first; a job whose predecessor is not in the list begins a line.
+
+    `judges` are the words for "panel/judge".
+    """
     by_id = {view.job.id: view for view in views}
     chains: dict[int, list[JobView]] = {}
     for view in sorted(views, key=lambda one: one.job.id):
         chains.setdefault(_root(view, by_id), []).append(view)
-    return tuple(_chain_line(t, chain, address) for _, chain in sorted(chains.items(), reverse=True))
+    return tuple(_chain_line(t, chain, address, judges or {}) for _, chain in sorted(chains.items(), reverse=True))
 
 
 def _root(view: JobView, by_id: Mapping[int, JobView]) -> int:
@@ -86,7 +93,7 @@ def _root(view: JobView, by_id: Mapping[int, JobView]) -> int:
     return view.job.id
 
 
-def _chain_line(t: Translator, chain: Sequence[JobView], address: TrainingAddress) -> ChainLine:
+def _chain_line(t: Translator, chain: Sequence[JobView], address: TrainingAddress, judges: Mapping[str, str]) -> ChainLine:
     first = chain[0]
     at = next((view for state in _ATTENTION for view in chain if view.job.state is state), chain[-1])
     curved = next((view for view in chain if has_curves(view.job)), first)
@@ -94,20 +101,23 @@ def _chain_line(t: Translator, chain: Sequence[JobView], address: TrainingAddres
     other = address.job and address.job not in ids and has_curves(curved.job)
     opened = at if at.job.state is not JobState.DONE else curved
     return ChainLine(
-        name=first.job.name,
+        name=job_name(t, first.job, judges),
         number=first.job.id,
         author=first.job.author,
         created_at=first.job.created_at,
-        steps=tuple(
-            StepChip(view, SYMBOLS[view.job.state], address.moved(job=view.job.id).url(t.language), view.job.id == address.job)
-            for view in chain
-        ),
+        steps=tuple(step_chip(t, view, address) for view in chain),
         at=at,
         href=address.moved(job=opened.job.id, compare=0 if address.compare in ids else address.compare).url(t.language),
         compare_href=address.moved(compare=0 if address.compare in ids else curved.job.id).url(t.language) if other else "",
         chosen=address.job in ids,
         compared=address.compare in ids,
     )
+
+
+def step_chip(t: Translator, view: JobView, address: TrainingAddress) -> StepChip:
+    """Return a job as a step of its chain."""
+    href = address.moved(job=view.job.id).url(t.language)
+    return StepChip(view, job_words(t, view.job), SYMBOLS[view.job.state], href, view.job.id == address.job)
 
 
 def has_curves(job: Job) -> bool:
@@ -117,9 +127,11 @@ def has_curves(job: Job) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class JobPane:
-    """One job in full."""
+    """One job in full; `words` say what it does, `differences` are a setting's name and its value here and in the other job."""
 
     view: JobView
+    name: str
+    words: str
     chain: tuple[StepChip, ...]
     plots: tuple[Plot, ...]
     figures: tuple[tuple[str, str], ...]
@@ -131,6 +143,7 @@ class JobPane:
     snapshot_href: str
     candidate_href: str
     comparison: JobComparison | None
+    differences: tuple[tuple[str, str, str], ...]
     compare_name: str
     drop_compare_href: str
 
@@ -222,6 +235,7 @@ class CandidateLine:
     """A candidate in the list; `quality` is over all its rows, `missing` says why there is no comparison."""
 
     view: CandidateView
+    name: str
     quality: Quality | None
     report: GateReport | None
     missing: str

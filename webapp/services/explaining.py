@@ -74,8 +74,8 @@ class Explanations:
         """End the process that holds a model."""
         self._process.close()
 
-    def why(self, run_id: int, item_id: int, judge_id: str) -> Generator[Piece, None, None]:
-        """Yield why a judge gave a row its label, as its model writes it; closing the iterator ends the generation.
+    def why(self, run_id: int, item_id: int, judge_id: str, language: str = "zh") -> Generator[Piece, None, None]:
+        """Yield why a judge gave a row its label, in `language`, as its model writes it; closing the iterator ends the generation.
 
         Raises NotFound for what is not there, JudgeError for a judge that has no words or no label, and JudgeUnavailable
         for what may pass.
@@ -85,9 +85,10 @@ class Explanations:
         prompt = self._prompts.render(detail.item, detail.examples)
         if spec.family == SERVER:
             request = JudgeRequest(detail.item, self._dimensions[detail.item.dimension_id], detail.examples, prompt)
-            return self._from_server(spec, detail.run, request, label)
+            return self._from_server(spec, detail.run, request, label, language)
         judge = AskedJudge(id=spec.id, name=spec.name, family=spec.family, options=dict(spec.options))
-        ask = Ask(number=0, panel_id=detail.run.panel.id, judge=judge, system=prompt.system, user=prompt.user, label=label)
+        panel_id = detail.run.panel.id
+        ask = Ask(number=0, panel_id=panel_id, judge=judge, system=prompt.system, user=prompt.user, label=label, language=language)
         return self._process.ask(ask)
 
     def run_at_work(self) -> Run | None:
@@ -100,11 +101,11 @@ class Explanations:
     def _prompts(self) -> PromptBuilder:
         return PromptBuilder(self._dimensions, *self._settings.dimension_folders())
 
-    def _from_server(self, spec: JudgeSpec, run: Run, request: JudgeRequest, label: int) -> Generator[Piece, None, None]:
+    def _from_server(self, spec: JudgeSpec, run: Run, request: JudgeRequest, label: int, language: str) -> Generator[Piece, None, None]:
         context = JudgeContext((), "", self._dimensions, self._settings.judge_cache(), NgramEmbedder(), run.panel.id)
         explainer = make_explainer(spec, context)
         with contextlib.closing(explainer):
-            for text in explainer.explain(request, label):
+            for text in explainer.explain(request, label, language):
                 yield Piece(Phase.TEXT, text)
 
 

@@ -11,7 +11,7 @@ from core.errors import ExportError, LabelError
 from core.faultmarks import MarkKind
 from core.faultplaces import AnswerKind, FaultAnswer, Place, answered, merge, standing
 from core.types import Dimension, DimensionKind, Item, Judgement, JudgeSpec
-from db.fault_answers import AnsweredText, NewAnswer
+from db.fault_answers import AnsweredText, AnswerTotals, NewAnswer
 from db.store import SqlStore
 
 
@@ -99,11 +99,12 @@ class FaultAnswers:
         return count
 
     def lines(self) -> Iterator[str]:
-        """Yield a JSON document for each text on which an answer stands: {text, dimension, faults: [[start, end, kind, answer, author]]}."""
-        for one in self._store.answered_texts():
-            faults = _faults(one)
-            if faults:
-                yield json.dumps({"text": one.text, "dimension": one.dimension_id, "faults": faults}, ensure_ascii=False)
+        """Yield what `answer_lines` does."""
+        return answer_lines(self._store)
+
+    def totals(self) -> AnswerTotals:
+        """Return how many answers there are, by what was answered and by kind: what a pretraining that is started now learns from."""
+        return self._store.answer_totals()
 
     def _judged(self, run_id: int | None, item_id: int) -> tuple[Item, Sequence[Judgement], Mapping[str, Mapping[str, str]]]:
         """Return the item, the judgements of a run (or of all) on it, and the names of their judges."""
@@ -115,6 +116,18 @@ class FaultAnswers:
         newest_first = sorted(history.appearances, key=lambda one: -one.run.id)
         judgements = [judgement for one in newest_first for judgement in one.judgements]
         return history.item, judgements, _names([one.run.panel.judges for one in reversed(newest_first)])
+
+
+def answer_lines(store: SqlStore) -> Iterator[str]:
+    """Yield a JSON document for each text on which an answer stands: {text, dimension, faults: [[start, end, kind, answer, author]]}.
+
+    A row's prompt stands in it, too, where it has one.
+    """
+    for one in store.answered_texts():
+        faults = _faults(one)
+        if faults:
+            prompt = {"prompt": one.prompt} if one.prompt else {}
+            yield json.dumps({"text": one.text, "dimension": one.dimension_id, **prompt, "faults": faults}, ensure_ascii=False)
 
 
 def _names(panels: Sequence[Sequence[JudgeSpec]]) -> dict[str, Mapping[str, str]]:

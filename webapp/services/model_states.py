@@ -26,6 +26,8 @@ from webapp.services.panel_desk import judge_faults
 FRESH_SECONDS = 20.0
 ASK_SECONDS = 10.0
 MODEL_PACKAGES = ("torch", "transformers")
+HEAD = "ordinal_head"
+HEAD_PACKAGES = ("peft", "safetensors")
 
 
 class Readiness(StrEnum):
@@ -111,10 +113,8 @@ class ModelStates:
         state = _described(spec)
         if spec.family == "server":
             return _look_at_server(panel, spec, state)
-        return self._look_at_model(panel, spec, state)
-
-    def _look_at_model(self, panel: PanelSpec, spec: JudgeSpec, state: JudgeState) -> JudgeState:
-        missing = [name for name in MODEL_PACKAGES if importlib.util.find_spec(name) is None]
+        wanted = (*MODEL_PACKAGES, *HEAD_PACKAGES) if spec.family == HEAD else MODEL_PACKAGES
+        missing = [name for name in wanted if importlib.util.find_spec(name) is None]
         if missing:
             names = ", ".join(missing)
             return replace(
@@ -125,6 +125,30 @@ class ModelStates:
                     "zh": f"尚未安装：{names}。请运行：./run.sh setup models",
                 },
             )
+        return self._look_at_head(panel, spec, state) if spec.family == HEAD else self._look_at_model(panel, spec, state)
+
+    def _look_at_head(self, panel: PanelSpec, spec: JudgeSpec, state: JudgeState) -> JudgeState:
+        from core.judging.head.inspect import find_parts
+        from core.judging.head.options import Engine, read_options
+
+        options = read_options(spec.id, spec.options)
+        try:
+            parts = find_parts(spec.id, options, self._settings.judge_cache(), panel.id)
+        except JudgeError as error:
+            return replace(state, readiness=Readiness.WEIGHTS, remedy=error.messages)
+        device = "cpu" if options.engine is Engine.TORCH_INT8 else options.device
+        on_card = device.startswith("cuda") or (device == "auto" and _card_memory(0) is not None)
+        return _against_memory(
+            replace(
+                state,
+                model=options.base or parts.head.base,
+                weights_gib=parts.bytes / 2**30,
+                memory_needed=parts.loaded_bytes(options, on_card=on_card) / 2**30,
+                memory_there=_memory(device),
+            )
+        )
+
+    def _look_at_model(self, panel: PanelSpec, spec: JudgeSpec, state: JudgeState) -> JudgeState:
         folder = models_folder(self._settings.judge_cache())
         revision = _text(spec, "revision") or None
         try:
@@ -138,18 +162,23 @@ class ModelStates:
                 else {"en": f"The weights are not on this machine. Type: {fetch}", "zh": f"本机没有模型权重。请运行：{fetch}"}
             )
             return replace(state, readiness=Readiness.WEIGHTS, remedy=words)
-        state = replace(state, weights_gib=weight_bytes(found) / 2**30, memory_there=_memory(_text(spec, "device") or "auto"))
-        need, there_is = state.memory_needed, state.memory_there
-        if need is not None and there_is is not None and need > there_is:
-            return replace(
-                state,
-                readiness=Readiness.MEMORY,
-                remedy={
-                    "en": f"It wants about {need:.0f} GiB, and {there_is:.1f} GiB are free. Free memory, or take a quantized panel or a smaller model.",
-                    "zh": f"约需 {need:.0f} GiB，现有 {there_is:.1f} GiB 空闲。请腾出内存，或换用量化评委组、较小的模型。",
-                },
-            )
+        return _against_memory(
+            replace(state, weights_gib=weight_bytes(found) / 2**30, memory_there=_memory(_text(spec, "device") or "auto"))
+        )
+
+
+def _against_memory(state: JudgeState) -> JudgeState:
+    need, there_is = state.memory_needed, state.memory_there
+    if need is None or there_is is None or need <= there_is:
         return state
+    return replace(
+        state,
+        readiness=Readiness.MEMORY,
+        remedy={
+            "en": f"It wants about {need:.0f} GiB, and {there_is:.1f} GiB are free. Free memory, or take a quantized panel or a smaller model.",
+            "zh": f"约需 {need:.0f} GiB，现有 {there_is:.1f} GiB 空闲。请腾出内存，或换用量化评委组、较小的模型。",
+        },
+    )
 
 
 def _quick(spec: JudgeSpec) -> JudgeState | None:
@@ -160,7 +189,7 @@ def _quick(spec: JudgeSpec) -> JudgeState | None:
         memory = spec.options.get("memory_gib")
         needed = float(memory) if isinstance(memory, int | float) else None
         return JudgeState(spec, Readiness.WRONG, Place.PROCESS, "", _text(spec, "model"), words, needed)
-    return None if spec.family in {"server", "transformers"} else JudgeState(spec, Readiness.READY, Place.PROCESS)
+    return None if spec.family in {"server", "transformers", HEAD} else JudgeState(spec, Readiness.READY, Place.PROCESS)
 
 
 def _described(spec: JudgeSpec) -> JudgeState:
@@ -168,7 +197,8 @@ def _described(spec: JudgeSpec) -> JudgeState:
     memory = spec.options.get("memory_gib")
     needed = float(memory) if isinstance(memory, int | float) else None
     if spec.family != "server":
-        return JudgeState(spec, Readiness.READY, Place.PROCESS, _text(spec, "device") or "auto", _text(spec, "model"), memory_needed=needed)
+        model = _text(spec, "model") or _text(spec, "head")
+        return JudgeState(spec, Readiness.READY, Place.PROCESS, _text(spec, "device") or "auto", model, memory_needed=needed)
     from core.judging.server.options import read_options
 
     options = read_options(spec.id, spec.options)

@@ -65,6 +65,11 @@ class PanelDesk:
             )
         return self._panels[panel_id]
 
+    def panels(self) -> Sequence[PanelSpec]:
+        """Return every panel, shipped ones and one's own."""
+        self.refresh()
+        return list(self._panels.values())
+
     def is_own(self, panel_id: str) -> bool:
         """Return whether a panel is a file of PINGPAN_HOME and not a shipped one."""
         return NAME.fullmatch(panel_id) is not None and (self.folder / f"{panel_id}.yaml").is_file()

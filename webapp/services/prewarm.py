@@ -1,10 +1,17 @@
-"""What pages of long runs are made of, read before anybody asks: a first look costs no more than a second one."""
+"""What pages are made of, loaded and read before anybody asks: a first look costs no more than a second one.
+
+Templates and modules first: the review page's intervals need scipy, the agreement page's figures scikit-learn, and compiling
+and importing takes seconds that nobody should wait for. Then what the pages of long runs begin with.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from core.errors import PingpanError
 from core.types import RunState
@@ -15,16 +22,33 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 # The latest finished runs that are read ahead, and of these those that are likely to be compared.
 LATEST, COMPARED = 20, 3
+MODULES = ("scipy.stats", "sklearn.metrics", "krippendorff")
+
+
+def at_once(_over: threading.Event) -> None:
+    """Wait for nothing."""
 
 
 class Prewarm:
-    """Reads the counts and columns of the latest finished runs, in a thread beside the server."""
+    """Loads modules and templates, then reads the counts and columns of the latest finished runs, in a thread beside the server."""
 
-    def __init__(self, store: SqlStore, compare: Callable[[int, int], object], read: Callable[[int], object] = lambda _: None) -> None:
-        """`read` reads whatever else of a run its pages begin with; `compare` reads two of them."""
+    def __init__(
+        self,
+        store: SqlStore,
+        compare: Callable[[int, int], object],
+        read: Callable[[int], object] = lambda _: None,
+        wait: Callable[[threading.Event], object] = at_once,
+        prepare: Sequence[Callable[[], object]] = (),
+    ) -> None:
+        """`read` reads whatever else of a run its pages begin with; `compare` reads two of them.
+
+        `wait` returns when it is time to begin, or when the event that it is given is set. `prepare` is what else is done
+        once. `ready` is set when all was loaded and read for the first time.
+        """
         self._store, self._read = store, read
-        self._compare = compare
+        self._compare, self._wait, self._prepare = compare, wait, prepare
         self._over = threading.Event()
+        self.ready = threading.Event()
         self._done: set[tuple[int, str, object]] = set()
         self._thread: threading.Thread | None = None
 
@@ -54,12 +78,32 @@ class Prewarm:
             if 0 < place < COMPARED:
                 self._compare(finished[0].id, run.id)
 
+    def load(self) -> None:
+        """Import what pages need and the first page does not, and do what else is to be done once."""
+        begun = time.monotonic()
+        steps: list[Callable[[], object]] = [*self._prepare, *(partial(importlib.import_module, name) for name in MODULES)]
+        for step in steps:
+            if not self._over.is_set():
+                step()
+        logger.info("modules and templates loaded ahead in %.1f s", time.monotonic() - begun)
+
     def _work(self) -> None:
+        self._wait(self._over)
+        _guarded(self.load)
         while not self._over.is_set():
-            try:
-                self.look()
-            except PingpanError as error:
-                logger.warning("reading ahead: %s", error)
-            except Exception:  # the edge of the thread: what is not read ahead is read when it is asked for
-                logger.exception("reading ahead")
+            if _guarded(self.look):
+                self.ready.set()
             self._over.wait(LOOK_SECONDS)
+
+
+def _guarded(work: Callable[[], None]) -> bool:
+    """Do `work` and return whether it came to its end: what is not read ahead is read when it is asked for."""
+    try:
+        work()
+    except PingpanError as error:
+        logger.warning("reading ahead: %s", error)
+    except Exception:  # the edge of the thread
+        logger.exception("reading ahead")
+    else:
+        return True
+    return False

@@ -43,6 +43,10 @@ class ReviewDesk:
         self._store = store
         self._dimensions = dimensions
 
+    def corrections(self) -> int:
+        """Return how many rows people labelled, of all runs, whether or not they were added to a library."""
+        return self._store.corrected_count()
+
     # The queue
 
     def queue(self, run_id: int, query: QueueQuery, annotator: str = "") -> QueuePage:

@@ -64,6 +64,7 @@ class HeadFile(BaseModel):
     hidden_size: int = Field(ge=1)
     reads_prompt: bool = False
     kinds: tuple[MarkKind, ...]
+    rate_per: int = Field(default=100, ge=1, description="Characters that the told rate of faults is for.")
     marks: bool = Field(default=True, description="Whether the tagger was taught; if not, no suspected faults are told.")
     mark_from: float = Field(default=0.3, ge=0, le=1, description="Least probability of a suspected fault that is told.")
     calibration: Calibration = Calibration()

@@ -60,15 +60,16 @@ class HeadJudge(PanelJudge):
         faults: list[SuspectedFault] = []
         if self._head.marks:
             faults = mark_faults(text, character_chances(len(text), spans, reading.chances), self._head.kinds, self._mark_from)
-        facts: dict[str, object] = {"characters": len(text), "per_100": round(reading.per_hundred, 2), FAULTS_KEY: fault_facts(faults)}
-        return Answer(distribution(self._head.labels, reading.probabilities.tolist()), facts, _rationale(text, faults, reading.per_hundred))
+        per = self._head.rate_per
+        facts: dict[str, object] = {"characters": len(text), f"per_{per}": round(reading.rate, 2), FAULTS_KEY: fault_facts(faults)}
+        return Answer(distribution(self._head.labels, reading.probabilities.tolist()), facts, _rationale(text, faults, reading.rate, per))
 
 
 def _unreadable() -> Abstention:
     return Abstention({"zh": "文本里没有模型认识的字符。", "en": "The text has no character that the model knows."})
 
 
-def _rationale(text: str, faults: Sequence[SuspectedFault], per_hundred: float) -> LocalText:
+def _rationale(text: str, faults: Sequence[SuspectedFault], told: float, per: int) -> LocalText:
     if not faults:
         return {
             "zh": f"{len(text)} 字里没有疑似错误。",
@@ -79,12 +80,12 @@ def _rationale(text: str, faults: Sequence[SuspectedFault], per_hundred: float) 
     places = [quoted(text[fault.start : fault.end][:_EXCERPT]) for fault in surest]
     zh_kinds = "、".join(f"{MARK_NAMES[kind]['zh']} {count}" for kind, count in kinds)
     en_kinds = ", ".join(f"{MARK_NAMES[kind]['en']} {count}" for kind, count in kinds)
-    rate = max(0.0, per_hundred)
+    rate, zh_per = max(0.0, told), {100: "每百字", 1000: "每千字"}.get(per, f"每 {per} 字")
     return {
-        "zh": f"{len(text)} 字里有 {len(faults)} 处疑似错误（{zh_kinds}），估计每百字 {rate:.1f} 处；最可疑："
+        "zh": f"{len(text)} 字里有 {len(faults)} 处疑似错误（{zh_kinds}），估计{zh_per} {rate:.1f} 处；最可疑："
         + "、".join(f"「{place}」" for place in places)
         + "。",
-        "en": f"Suspected faults: {len(faults)} in {len(text)} characters ({en_kinds}), about {rate:.1f} per 100; most suspect: "
+        "en": f"Suspected faults: {len(faults)} in {len(text)} characters ({en_kinds}), about {rate:.1f} per {per}; most suspect: "
         + ", ".join(f"“{place}”" for place in places)
         + ".",
     }

@@ -28,7 +28,8 @@ class Window:
 def read_windows(tokenizer: Any, texts: Sequence[str], max_length: int, prompts: Sequence[str] | None = None) -> list[list[Window]]:
     """Return the windows of each text, one for most; a text of no tokens gets none.
 
-    A text of more than `max_length` tokens is cut into equal parts, each behind the prompt where there are `prompts`.
+    A text of more than `max_length` tokens is cut into equal parts, each behind the prompt where there are `prompts`. A prompt of more
+    than `PROMPT_SHARE` of them loses its end, but not the blank line that parts it from the text.
     """
     if not texts:
         return []
@@ -36,8 +37,8 @@ def read_windows(tokenizer: Any, texts: Sequence[str], max_length: int, prompts:
     leads: list[tuple[int, ...]] = [()] * len(texts)
     if prompts is not None:
         limit = int(max_length * PROMPT_SHARE)
-        framed = [f"{prompt}\n\n" for prompt in prompts]
-        leads = [tuple(ids[:limit]) for ids in tokenizer(framed, add_special_tokens=False, return_attention_mask=False)["input_ids"]]
+        *framed, parting = tokenizer([*(f"{prompt}\n\n" for prompt in prompts), "\n\n"], add_special_tokens=False)["input_ids"]
+        leads = [tuple(ids if len(ids) <= limit else [*ids[: limit - len(parting)], *parting]) for ids in framed]
     start = (tokenizer.bos_token_id,) if tokenizer.bos_token_id is not None else ()
     rows = []
     for ids, spans, lead in zip(encoded["input_ids"], encoded["offset_mapping"], leads, strict=True):

@@ -44,10 +44,10 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is seen of each row: `features` for the grade (rows, width), and the rate head's faults per 100 characters (rows)."""
+    """What is seen of each row: `features` for the grade (rows, width), and the rate of faults that the rate head tells (rows)."""
 
     features: Tensor
-    per_hundred: Tensor
+    rate: Tensor
 
 
 def load_backbone(folder: Path, dtype: torch.dtype, device: str) -> Any:
@@ -181,9 +181,9 @@ def pool(heads: Any, totals: Tensor, rows: Tensor, count: int) -> Seen:
     mean = summed[:, :-1] / summed[:, -1:].clamp_min(1.0)
     hidden = heads["rate"].in_features
     pooled, kinds = mean[:, :hidden], mean[:, hidden:]
-    per_hundred = heads["rate"](pooled)
+    rate = heads["rate"](pooled)
     faulty = torch.cat([kinds, kinds.sum(-1, keepdim=True)], dim=-1)
-    return Seen(torch.cat([pooled, torch.log1p(RATE_SCALE * faulty), per_hundred], dim=-1), per_hundred.squeeze(-1))
+    return Seen(torch.cat([pooled, torch.log1p(RATE_SCALE * faulty), rate], dim=-1), rate.squeeze(-1))
 
 
 def label_log_probabilities(heads: Any, seen: Seen) -> Tensor:

@@ -23,11 +23,11 @@ StateSource = Callable[[Batch], "Tensor"]
 
 @dataclass(frozen=True, slots=True)
 class RowReading:
-    """What was read of one row: label probabilities, calibrated; each token's chance of each kind of fault; faults per 100 characters."""
+    """What was read of one row: label probabilities, calibrated; each token's chance of each kind of fault; the rate of faults."""
 
     probabilities: NDArray[np.float64]
     chances: NDArray[np.float64]
-    per_hundred: float
+    rate: float
 
 
 class RowReader:
@@ -58,7 +58,7 @@ class RowReader:
             summed = torch.stack([total for total in totals if total is not None])
             seen = pool(self._heads, summed, torch.tensor(numbers, device=summed.device), len(rows))
             given = calibrated(label_probabilities(self._heads, seen).cpu().double().numpy(), self._head.calibration)
-            rates = seen.per_hundred.cpu().tolist()
+            rates = seen.rate.cpu().tolist()
         parts: list[list[NDArray[np.float64]]] = [[] for _ in rows]
         for number, found in zip(numbers, chances, strict=True):
             if found is not None:

@@ -41,7 +41,7 @@ class ServerExplainer:
         self._panel_id = panel_id
         self._client = make_client(options, api_key)
 
-    def explain(self, request: JudgeRequest, label: int) -> Iterator[str]:
+    def explain(self, request: JudgeRequest, label: int, language: str = "zh") -> Iterator[str]:
         """Yield the pieces of the answer as they come; a reader that stops closes the connection, which ends the generation.
 
         Raises JudgeUnavailable when no address answers, and JudgeError when the server refuses the request.
@@ -52,7 +52,7 @@ class ServerExplainer:
                 zh=f"评委 {self._judge_id!r}：该行没有提示词，无法说明理由。",
             )
         carrier = MessageCarrier(self._options)
-        asked = question(request.prompt, label)
+        asked = question(request.prompt, label, language)
         try:
             yield from self._stream(self._body(carrier, asked))
         except RequestFailed as failed:

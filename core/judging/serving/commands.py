@@ -2,7 +2,8 @@
 
 Checked against the argument parsers and model tables of lmdeploy 0.18.0 and vLLM 0.32.0. What they do silently is
 refused here in words: TurboMind changes to the PyTorch engine for an architecture that it lacks or for W8A8 weights,
-and then gives no log-probabilities; `--model-format awq` stops the PyTorch engine, which reads it from the checkpoint.
+and then gives no log-probabilities. The PyTorch engine gets no `--model-format`: it reads AWQ and W8A8 from the checkpoint, only
+warns where the flag says the same, and stops where the checkpoint is not quantized.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class TransformersJudge:
                     coming = pool.submit(self._prepare, windows[number + 1])
                 yield from self._answer(prepared)
 
-    def explain(self, request: JudgeRequest, label: int) -> Iterator[str]:
+    def explain(self, request: JudgeRequest, label: int, language: str = "zh") -> Iterator[str]:
         """Yield, piece by piece, the model's own words on why `label` fits; they never change a score.
 
         Raises JudgeUnavailable when the device fails meanwhile.
@@ -97,7 +97,7 @@ class TransformersJudge:
                 f"Judge {self.id!r} cannot explain: it is closed, or the row has no prompt.",
                 zh=f"评委 {self.id!r} 无法说明理由：评委已关闭，或该行没有提示词。",
             )
-        (ids,) = self._encoder.encode([question(request.prompt, label)])
+        (ids,) = self._encoder.encode([question(request.prompt, label, language)])
         try:
             yield from self._narrator.stream(ids)
         except RuntimeError as error:

@@ -47,6 +47,18 @@ def test_the_words_come_piece_by_piece(engine: str, context: JudgeContext, stack
     assert asked.get("top_k") == (1 if engine.startswith("lmdeploy") else None)
 
 
+def test_it_asks_in_the_language_that_is_wanted_and_in_chinese_where_none_is(context: JudgeContext, stack: contextlib.ExitStack) -> None:
+    server = stack.enter_context(serving("vllm", words=WORDS))
+    one = explainer(stack, context, server)
+    for language in ("en", "zh", "fr"):
+        list(one.explain(request("It rains, 今天天气很好。"), 4, language))
+    english, chinese, other = (asked["messages"][-1]["content"] for asked in server.asked)
+    assert "given the score 4" in english
+    assert "It rains, 今天天气很好。" in english
+    assert "已评为 4" in chinese
+    assert other == chinese
+
+
 def test_a_model_without_a_system_role_gets_the_rubric_in_the_users_turn(context: JudgeContext, stack: contextlib.ExitStack) -> None:
     server = stack.enter_context(serving("vllm", words=WORDS, system_role=False))
     assert "".join(explainer(stack, context, server).explain(request("今天天气很好。"), 4)) == WORDS

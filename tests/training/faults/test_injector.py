@@ -78,7 +78,7 @@ def test_a_text_too_short_for_its_faults_gets_what_it_has_room_for() -> None:
     assert inject(["", "。"], [4.6, 4.6], 1) == [FaultyText("", (), ()), FaultyText("。", (0,), ())]
 
 
-@pytest.mark.parametrize("kind", list(MarkKind))
+@pytest.mark.parametrize("kind", MARK_KINDS)
 def test_every_maker_of_a_kind_changes_the_text_and_marks_what_it_changed(kind: MarkKind) -> None:
     (passage,) = read_passages([TEXT])
     draw = random.Random(5)

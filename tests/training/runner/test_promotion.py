@@ -109,16 +109,31 @@ def test_a_shipped_panel_is_copied_and_a_judge_can_be_added(bench: Workbench, sm
 
 def test_a_served_candidate_gets_a_port_of_its_own_and_its_command(bench: Workbench, small: Snapshot) -> None:
     bench.panel_desk.save("served", (bench.settings.panels_dir / "servers.yaml").read_text(encoding="utf-8"))
+    asked = {"model": "other", "base_url": "http://localhost:23337", "engine": "vllm"}
+    far = {"model": "other", "base_url": ["http://10.9.8.7:23338"], "engine": "vllm"}
+    served = {"model": "own", "engine": "vllm", "serve": {"model": "some/model", "port": 23339}}
+    lines = "\n".join(
+        f"  - {{id: j{n}, name: J, family: server, options: {json.dumps(one)}}}" for n, one in enumerate((asked, far, served))
+    )
+    bench.panel_desk.save("elsewhere", f"names: {{zh: 别处, en: Elsewhere}}\nlead: j0\njudges:\n{lines}\n")
     job = bench.store.add_job(JobKind.QUANTIZE, "awq", "{}", bench.settings.home / "jobs", snapshot_id=small.id)
     bench.store.set_job_state(job.id, JobState.DONE)
     options = {"engine": "lmdeploy-turbomind", "model": "fluency-awq", "serve": {"model": "/jobs/4/output/model", "port": 23333}}
     candidate = bench.store.add_candidate("fluency awq", Stage.AWQ, "server", options, job_id=job.id, snapshot_id=small.id)
     change = bench.candidates.promote(candidate.id, "served", "qwen", "li", reason="measured elsewhere")
     judge = next(judge for judge in bench.panel_desk.panel("served").judges if judge.id == "qwen")
-    # 23334 is what the replaced judge had; 23333, 23335 and 23336 belong to the others.
-    assert judge.options["serve"] == {"model": "/jobs/4/output/model", "port": 23334}
+    # 23333 to 23336 are the shipped panel's (the replaced judge's server may still run), 23337 is asked by another panel on this
+    # machine; what is asked on another machine is no matter.
+    assert judge.options["serve"] == {"model": "/jobs/4/output/model", "port": 23338}
+    assert (judge.named("zh"), judge.named("en")) == ("fluency awq · AWQ", "fluency awq · AWQ")
     assert change.serve_command == "./run.sh serve-judge served qwen"
     assert bench.candidates.candidate(candidate.id).serve_command == change.serve_command
+    other = bench.store.add_job(JobKind.MERGE, "fluency", "{}", bench.settings.home / "jobs", snapshot_id=small.id)
+    merged = bench.store.add_candidate("fluency", Stage.MERGED, "server", options, job_id=other.id, snapshot_id=small.id)
+    bench.candidates.promote(merged.id, "served", "", "li", reason="beside it")
+    added = bench.panel_desk.panel("served").judges[-1]
+    assert added.options["serve"] == {"model": "/jobs/4/output/model", "port": 23340}
+    assert (added.named("zh"), added.named("en")) == ("fluency · 合并", "fluency · merged")
 
 
 def test_a_candidate_for_one_dimension_is_spared_the_others_only_beside_other_judges(bench: Workbench, own: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -179,6 +180,13 @@ def test_blind_mode_hides_what_the_judges_said_until_the_label_is_given(workbenc
     assert shown(page) != item
 
 
+def until(page: Page, true: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        page.wait_for_timeout(50)
+
+
 def test_an_answer_that_comes_late_never_takes_the_row_from_under_the_keys(workbench: Workbench, review: Callable[..., Page]) -> None:
     page = review()
     first = shown(page)
@@ -190,7 +198,7 @@ def test_an_answer_that_comes_late_never_takes_the_row_from_under_the_keys(workb
     item = shown(page)
     expect(page.locator(".rv-veil")).to_be_visible()
     page.keyboard.press(str(lowest(page)))
-    assert len(held) == 1
+    until(page, lambda: len(held) == 1)
     with page.expect_response(re.compile("/review/queue")):
         held[0].continue_()
     assert shown(page) == item

@@ -33,6 +33,7 @@ def name_oneself(page: Page, name: str = "林") -> None:
     """Give the name that the browser asks for once."""
     page.locator("dialog input[name=name]").fill(name)
     page.locator("dialog button[type=submit]").click()
+    expect(page.locator("[data-review][data-named='1']")).to_be_visible()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from core.errors import JobError, NotFound, PingpanError
-from core.training import Candidate, GateVerdict, Job, JobState, Promotion, Snapshot
+from core.training import Candidate, GateVerdict, Job, JobState, Promotion, Snapshot, Stage
 from core.types import Dimension, JudgeSpec, LocalText, PanelSpec
 from db.store import SqlStore
 from training.specs import JudgeLine
@@ -17,10 +17,16 @@ from webapp.services.panel_desk import PanelDesk
 from webapp.services.training import chains, panel_text, products
 from webapp.services.training.gate import GateKeeper, verdict_words
 from webapp.services.training.jobs import PENDING, JobDesk
+from webapp.services.training.ports import FIRST_PORT, free_port
 from webapp.services.training.views import CandidateView, GateReport, PanelChange
 
 LONGEST_NAME = 80
-FIRST_PORT = 23_333
+# What tells a form of a model from the one before it; an adapter and a head bear the plain name.
+FORMS: Mapping[Stage, LocalText] = {
+    Stage.MERGED: {"zh": "合并", "en": "merged"},
+    Stage.AWQ: {"zh": "AWQ", "en": "AWQ"},
+    Stage.W8A8: {"zh": "W8A8", "en": "W8A8"},
+}
 
 
 class CandidateDesk:
@@ -49,6 +55,16 @@ class CandidateDesk:
         """Return the promotions, newest first; `active` ones are those whose candidate judges in its panel now."""
         found = self._store.promotions()
         return [promotion for promotion in found if self._judges(promotion)] if active else found
+
+    def origins(self, panel: PanelSpec) -> Mapping[str, Candidate]:
+        """Return, by judge id, the candidates that judge in a panel: put there by promotion, or with a line that was copied."""
+        candidates = self._store.trained_candidates(limit=10_000)
+        lines = {judge.id: JudgeLine(id=judge.id, family=judge.family, options=dict(judge.options)) for judge in panel.judges}
+        found = {
+            judge_id: next((one for one in candidates if products.same_judge(one.family, one.options, line)), None)
+            for judge_id, line in lines.items()
+        }
+        return {judge_id: candidate for judge_id, candidate in found.items() if candidate is not None}
 
     def report(self, candidate_id: int, panel_id: str, judge_id: str) -> GateReport:
         """Return a candidate against a panel's judge on the frozen held-out rows.
@@ -166,8 +182,9 @@ class CandidateDesk:
         options = dict(candidate.options)
         serve = options.get("serve")
         if isinstance(serve, dict):
-            options["serve"] = {**serve, "port": _free_port(serve, others)}
-        return JudgeSpec(new_id, candidate.name[:LONGEST_NAME], candidate.family, options)
+            options["serve"] = {**serve, "port": free_port(self._panels.panels(), int(str(serve.get("port", FIRST_PORT))))}
+        name, *names = (_named(candidate, language) for language in ("en", "zh"))
+        return JudgeSpec(new_id, name, candidate.family, options, {} if [name] == names else {"zh": names[0], "en": name})
 
     # Parts
 
@@ -262,8 +279,8 @@ def _serve_command(candidate: Candidate, promotion: Promotion) -> str:
     return f"./run.sh serve-judge {promotion.panel_id} {promotion.judge_id}"
 
 
-def _free_port(serve: Mapping[str, object], others: Sequence[JudgeSpec]) -> int:
-    """Return the served judge's port, or the next one that no other judge of the panel is served at."""
-    taken = {int(str(other["port"])) for judge in others if isinstance(other := judge.options.get("serve"), dict) and "port" in other}
-    wanted = int(str(serve.get("port", FIRST_PORT)))
-    return next(port for port in range(wanted, 65_536) if port not in taken)
+def _named(candidate: Candidate, language: str) -> str:
+    """Return a candidate's name with its form, as long as a panel's line may be."""
+    form = FORMS.get(candidate.stage)
+    suffix = f" · {form[language]}" if form else ""
+    return candidate.name[: LONGEST_NAME - len(suffix)] + suffix

@@ -2,6 +2,7 @@
 
 A job of a chain names the job whose product it needs (`Job.after`), and its spec has PRODUCT where the product goes. A
 measurement and the next form of a model both come after the same job, so a measurement that fails keeps nothing else waiting.
+All jobs of a chain bear its name: what each does is its kind, which pages tell in the reader's language.
 """
 
 from __future__ import annotations
@@ -60,19 +61,16 @@ def further(name: str, snapshot: Path, forms: Forms, lmdeploy_python: Path, *, w
 
     merged = None
     if (forms.merge or forms.quantize) and not whole:
-        merged = made(merging(f"{name} · merge", forms.device), None)
+        merged = made(merging(name, forms.device), None)
     for method in forms.quantize:
-        made(quantizing(f"{name} · {STAGE_OF[method].value}", snapshot, method, lmdeploy_python, forms.device), merged)
+        made(quantizing(name, snapshot, method, lmdeploy_python, forms.device), merged)
     return links
-
-
-STAGE_OF = {QuantizeMethod.AWQ: Stage.AWQ, QuantizeMethod.W8A8: Stage.W8A8}
 
 
 def measurement(name: str, snapshot: Path, judge: JudgeLine | None = None) -> EvaluateSpec:
     """Return the spec that measures a judge, without one the product before it, on a snapshot's held-out rows."""
     line = judge or JudgeLine(id="candidate", family=PRODUCT)
-    return EvaluateSpec.model_validate({"name": _short(f"{name} · measure"), "judge": line, "snapshot": snapshot})
+    return EvaluateSpec.model_validate({"name": _short(name), "judge": line, "snapshot": snapshot})
 
 
 def merging(name: str, device: str = "auto") -> MergeSpec:

@@ -17,7 +17,7 @@ from core.types import LocalText, PanelSpec
 from db.store import SqlStore
 from training import jobdir
 from training.specs import EvaluateSpec, FineTuneSpec, JobSpec, JudgeLine, Method, QuantizeMethod
-from webapp.services.training import cards, chains, launch, products
+from webapp.services.training import answers, cards, chains, launch, products
 from webapp.services.training.chains import Forms, Link
 from webapp.services.training.leases import CardLeases, said_holder, waits_for_card
 from webapp.services.training.views import Card, Curves, JobComparison, JobView, Point, SpecDifference
@@ -142,7 +142,7 @@ class JobDesk:
                 raise JobError(f"{spec.name}: name the job whose product this one takes.", zh=f"{spec.name}：请指明使用哪个任务的产物。")
             made.append(
                 self._store.add_job(
-                    spec.kind, spec.name, spec.model_dump_json(), folder, snapshot_id=snapshot_id, after=after, author=author
+                    spec.kind, spec.name, answers.freeze(spec, self._store), folder, snapshot_id=snapshot_id, after=after, author=author
                 )
             )
         return made
