@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -76,22 +77,28 @@ class Done:
     def __init__(self, most: int = 5_000) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._answers: OrderedDict[tuple[str, str], object] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], Future[object]] = OrderedDict()
 
     def once(self, who: str, key: str, act: Callable[[], object]) -> object:
-        """Return what `act` gives, or what it gave when it was done under the same key."""
+        """Return what `act` gives, or what it gave, or is about to give, under the same key. An act that failed may be tried again."""
         if not key:
             return act()
         with self._lock:
             known = self._answers.get((who, key))
+            if known is None:
+                mine = self._answers[who, key] = Future()
+                while len(self._answers) > self._most:
+                    self._answers.popitem(last=False)
         if known is not None:
-            return known
-        answer = act()
-        with self._lock:
-            self._answers[who, key] = answer
-            while len(self._answers) > self._most:
-                self._answers.popitem(last=False)
-        return answer
+            return known.result()
+        try:
+            mine.set_result(act())
+        except BaseException as error:
+            with self._lock:
+                self._answers.pop((who, key), None)
+            mine.set_exception(error)
+            raise
+        return mine.result()
 
 
 def review_routes(workbench: Workbench) -> APIRouter:

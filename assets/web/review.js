@@ -75,7 +75,7 @@
     return flush();
   }
   function drop(entry) { outbox = outbox.filter((other) => other !== entry); keep(); drawStatus(); }
-  function retryNow() { outbox.forEach((entry) => { delete entry.refused; }); clearTimeout(timer); sending = null; flush(); }
+  function retryNow() { outbox.forEach((entry) => { delete entry.refused; }); clearTimeout(timer); flush(); }
   function flush() { sending ||= send().finally(() => { sending = null; }); return sending; }
   async function send() {
     clearTimeout(timer);

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -24,6 +27,7 @@ from webapp.pages.review import ReviewHandlers
 from webapp.pages.review_address import ReviewAddress
 from webapp.pages.row import RowHandlers
 from webapp.pages.translate import Language
+from webapp.review_routes import Done
 
 LIN, WU = Identity("林"), Identity("吴")
 BLIND = Identity("林", blind=True)
@@ -182,6 +186,29 @@ def test_an_act_that_is_sent_twice_is_done_once(client: TestClient, workbench: R
     answers = [client.post("/review/label", json=act).json() for _ in range(2)]
     assert answers[0] == answers[1]
     assert len(workbench.review.history(item).events) == 1
+
+
+def test_an_act_that_is_sent_again_while_it_is_being_done_is_done_once() -> None:
+    done, acts, go = Done(), [], threading.Event()
+
+    def act() -> str:
+        acts.append(1)
+        go.wait(10)
+        return "saved"
+
+    with ThreadPoolExecutor(2) as threads:
+        sent = [threads.submit(done.once, "林", "k", act) for _ in range(2)]
+        time.sleep(0.2)
+        go.set()
+        assert [one.result(10) for one in sent] == ["saved", "saved"]
+    assert len(acts) == 1
+
+
+def test_an_act_that_failed_may_be_tried_again() -> None:
+    done = Done()
+    with pytest.raises(ZeroDivisionError):
+        done.once("林", "k", lambda: 1 // 0)
+    assert done.once("林", "k", lambda: "saved") == "saved"
 
 
 def test_refusals_say_why_and_nameless_labels_are_refused(client: TestClient, workbench: ReviewedFake) -> None:
