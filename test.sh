@@ -16,7 +16,7 @@ checking=$!
 # Tiny models are slower when threads of several tests fight for the cores.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 status=0
-"$venv/bin/python" -m pytest -n "${PINGPAN_TEST_WORKERS:-3}" --dist loadfile --no-loadscope-reorder "$@" || status=$?
+"$venv/bin/python" -m pytest -n "${PINGPAN_TEST_WORKERS:-2}" --dist loadfile --no-loadscope-reorder "$@" || status=$?
 wait "$checking" || status=1
 cat "$types"
 exit "$status"

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from core.types import Library, Run
 from tests.webapp.browser.conftest import DESKTOP, PHONE, OpenPage, width_overflow
-from tests.webapp.browser.test_live_pages import CONTRAST
+from tests.webapp.browser.test_live_pages import faint
 from tests.webapp.judged import judged_workbench
 from tests.webapp.serving import served
 from webapp.workbench import Workbench
@@ -201,4 +201,4 @@ def test_text_stands_out_in_light_and_dark(desk: Served, open_page: OpenPage, sc
         page.goto(f"{desk.url}/zh/{path}")
         expect(page.locator(".desk")).to_be_visible()
         page.wait_for_timeout(200)
-        assert page.evaluate(CONTRAST) == [], path
+        assert faint(page) == [], path

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from core.faultmarks import MarkKind
 from core.faultplaces import AnswerKind
 from tests.webapp.browser.conftest import DESKTOP, PHONE, OpenPage, width_overflow
-from tests.webapp.browser.test_live_pages import CONTRAST
+from tests.webapp.browser.test_live_pages import faint
 from tests.webapp.faulted import TEXTS, at, faulted_workbench
 from tests.webapp.serving import served
 from webapp.workbench import Workbench
@@ -238,4 +238,4 @@ def test_everything_is_readable_and_fits_a_phone(look: Callable[..., Page], sche
         page.locator(".text .fm").first.click()
         expect(page.locator("#fm-window")).to_be_visible()
         assert width_overflow(page) <= 0
-        assert page.evaluate(CONTRAST) == []
+        assert faint(page) == []

@@ -16,12 +16,12 @@ from playwright.sync_api import Page, Route, expect
 from core.review import QueueQuery, QueueScope, QueueView
 from core.settings import Settings
 from tests.webapp.browser.conftest import DESKTOP, PHONE, OpenPage, width_overflow
-from tests.webapp.browser.test_live_pages import CONTRAST
+from tests.webapp.browser.test_live_pages import faint
 from tests.webapp.judged import judged_workbench
 from tests.webapp.serving import served
 from webapp.workbench import Workbench
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 # The time from a key press to the next row's text on the page, measured in the page itself.
 SWAP = """(key) => new Promise((resolve) => {
@@ -384,7 +384,7 @@ def test_it_fits_and_stands_out(workbench: Workbench, review: Callable[..., Page
     expect(page.locator("[data-form]")).to_be_visible()
     page.wait_for_timeout(300)
     assert width_overflow(page) <= 0
-    assert page.evaluate(CONTRAST) == []
+    assert faint(page) == []
     if size == PHONE:
         box = page.locator("[data-act=save]").bounding_box()
         assert box is not None
@@ -394,4 +394,4 @@ def test_it_fits_and_stands_out(workbench: Workbench, review: Callable[..., Page
     page.goto(re.sub(r"review.*", f"row?item={item}", page.url))
     expect(page.locator(".rowpage")).to_be_visible()
     assert width_overflow(page) <= 0
-    assert page.evaluate(CONTRAST) == []
+    assert faint(page) == []

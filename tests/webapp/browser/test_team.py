@@ -16,7 +16,7 @@ from core.types import JudgementStatus, RunState
 from db.engine import writing
 from db.models import JudgementRecord
 from tests.webapp.browser.conftest import PHONE, OpenPage, width_overflow
-from tests.webapp.browser.test_live_pages import CONTRAST
+from tests.webapp.browser.test_live_pages import faint
 from tests.webapp.judged import judged_workbench
 from tests.webapp.serving import served
 from webapp.services.users import Users
@@ -47,7 +47,7 @@ def test_whoever_signs_in_comes_back_to_the_row_and_labels_by_the_logins_name(
         page.goto(f"{base}/zh/review?run=1&view=disagreement")
         expect(page.locator("input[name=name]")).to_be_focused()
         assert width_overflow(page) <= 0
-        assert page.evaluate(CONTRAST) == []
+        assert faint(page) == []
         page.keyboard.type("林")
         page.keyboard.press("Tab")
         page.keyboard.type("wrong horse")
