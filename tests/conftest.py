@@ -17,7 +17,7 @@ LONGEST = (
     "webapp/browser/test_review", "training/runner/test_loop", "cli/test_judge", "webapp/browser/test_training", "pipeline/test_killed",
     "webapp/browser/test_real_server", "training/test_resume", "webapp/test_startup", "webapp/browser/test_team", "webapp/browser/test_why",
     "webapp/browser/test_desk", "training/test_finetune", "training/runner/test_runner", "training/test_merge", "webapp/browser/test_faults",
-    "webapp/browser/test_live_pages", "webapp/test_lazy_pandas", "db/test_migrations", "webapp/test_login", "webapp/test_why",
+    "webapp/browser/test_live_pages", "webapp/test_light_gradio", "db/test_migrations", "webapp/test_login", "webapp/test_why",
 )  # fmt: skip
 
 

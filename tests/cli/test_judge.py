@@ -170,7 +170,7 @@ def test_killed_at_random_moments_and_started_again_it_ends_as_if_nothing_had_ha
     print("seed", seed)
     chance = random.Random(seed)
     arguments = command("judge", SAMPLES / "sheet.xlsx")
-    for _ in range(4):
+    for _ in range(6):
         with subprocess.Popen(arguments, cwd=tmp_path, env=environment(tmp_path / "home"), stderr=subprocess.DEVNULL) as process:
             time.sleep(chance.uniform(0.3, 6.0))
             process.send_signal(signal.SIGKILL)

@@ -14,7 +14,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DESKTOP, PHONE = (1440, 900), (390, 844)
 # On a machine that does much else the first page may take seconds; how fast things are is for the benchmarks to say.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 30_000
 
 OpenPage = Callable[..., Page]
 

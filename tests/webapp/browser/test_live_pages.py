@@ -36,13 +36,9 @@ def base(workbench: FakeWorkbench, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def faint(page: Page) -> object:
-    """Return the texts that stand out too little, once the page's style is there and what fades has faded."""
-    for _ in range(50):
-        found = page.evaluate(CONTRAST)
-        if not found:
-            break
-        page.wait_for_timeout(100)
-    return found
+    """Return the texts that stand out too little. Before the page's style is there, Gradio's own navigation shows: it is waited for."""
+    expect(page.locator(".nav-holder:visible")).to_have_count(0)
+    return page.evaluate(CONTRAST)
 
 
 def decided(page: Page) -> int:

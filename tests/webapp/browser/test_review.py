@@ -21,7 +21,7 @@ from tests.webapp.judged import judged_workbench
 from tests.webapp.serving import served
 from webapp.workbench import Workbench
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 # The time from a key press to the next row's text on the page, measured in the page itself.
 SWAP = """(key) => new Promise((resolve) => {

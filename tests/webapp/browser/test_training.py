@@ -24,9 +24,9 @@ from tests.webapp.serving import served
 from webapp.services.training.snapshots import SnapshotChoices
 from webapp.workbench import Workbench
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
-JOB_MS = 400_000
+JOB_MS = 170_000
 
 
 def name_oneself(page: Page, name: str = "林") -> None:
@@ -87,7 +87,7 @@ def test_from_a_correction_to_a_promoted_candidate(real: tuple[str, Path], open_
     page.wait_for_url("**job=**")
 
     expect(page.locator(".tr-job .job-running").first).to_be_visible(timeout=60_000)
-    expect(page.locator("svg.curves").first).to_be_visible(timeout=180_000)
+    expect(page.locator("svg.curves").first).to_be_visible(timeout=90_000)
     page.reload()  # in the middle of it: the page finds job, snapshot and settings again
     expect(page.locator("svg.curves").first).to_be_visible()
     expect(page.locator("[data-setting=model]")).to_have_value(str(model))

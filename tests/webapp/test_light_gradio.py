@@ -1,4 +1,4 @@
-"""Gradio comes up without pandas, and whoever asks for pandas later gets the real one."""
+"""Gradio comes up without pandas and without parsing itself, and whoever asks for pandas later gets the real one."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ def test_the_pages_come_up_without_pandas_and_whoever_asks_later_gets_the_real_o
 
 def test_a_pandas_that_is_there_already_is_kept() -> None:
     assert run("import pandas, webapp.pages, gradio.caching as caching; print(caching.pd is pandas)") == "True"
+
+
+def test_no_component_is_parsed_on_import_and_sources_are_found_afterwards() -> None:
+    code = (
+        "import ast; parsed = []; parse = ast.parse; ast.parse = lambda *a, **k: (parsed.append(1), parse(*a, **k))[1]; "
+        "import inspect, webapp.pages, gradio; print(len(parsed) < 20, inspect.getfile(gradio.HTML).endswith('html.py'))"
+    )
+    assert run(code) == "True True"
