@@ -10,6 +10,8 @@ COPY db db
 COPY training training
 COPY webapp webapp
 COPY assets assets
+# The user may not write here, and would compile at every start.
+RUN python -m compileall -q core db training webapp
 
 USER pingpan
 ENV PYTHONPATH=/app \

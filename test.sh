@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=${PINGPAN_VENV:-$PWD/.venv}
+# Hundreds of processes are started; without a cache of compiled modules each would compile what it imports.
+unset PYTHONDONTWRITEBYTECODE
 
 ./run.sh setup models dev
 "$venv/bin/python" -m ruff check .

@@ -62,6 +62,8 @@ def server(workbench: Workbench, settings: Settings, *, cold: bool) -> Iterator[
         running = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
+        while not running.started and thread.is_alive():
+            time.sleep(0.02)  # until it listens, a connection is refused
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
             if not cold:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import PanelError
 from core.types import JudgeSpec, PanelSpec
+from core.yaml_text import read_yaml
 
 _Name = Annotated[str, Field(min_length=1, max_length=80)]
 
@@ -56,7 +57,7 @@ def load_panel(path: Path) -> PanelSpec:
     Raises PanelError with every fault of the file.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PanelError(f"{path}: the panel file cannot be read: {error}", zh=f"{path}：评委组文件无法读取：{error}") from error
     try:

@@ -110,7 +110,8 @@ class QueueRow:
     `expected_error` is the mean absolute error of the verdict under the pooled distribution, in label steps (nominal: the
     probability that it is wrong), None without a verdict. `confidence` is the pooled probability of the verdict's label.
     `label` is the verdict's, `current` the current label. `leased_by` names who has the row now, "" for nobody.
-    `duplicate` says that a near-duplicate with a higher expected error stands before it.
+    `duplicate` says that a near-duplicate with a higher expected error stands before it. `silences` says by judge why there
+    is no label of theirs; whoever is not among them has not answered yet.
     """
 
     item_id: int
@@ -131,6 +132,7 @@ class QueueRow:
     audit: bool
     duplicate: bool
     leased_by: str = ""
+    silences: Mapping[str, JudgementStatus] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ sheet are read by a thread a core, for SQLite itself uses one (PostgreSQL has pa
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -30,6 +31,7 @@ _REMEMBERED_SEARCHES = 16
 # Of a sheet with so many rows and more, several threads read the texts; fewer rows take one some 20 ms.
 READ_BY_ONE = 10_000
 _MOST_THREADS = 4
+_SHIFT = 2**36  # beyond any id, and a place times it still fits 63 bits
 
 
 class SearchHits:
@@ -63,9 +65,9 @@ class SearchHits:
             return array("q", _hits(connection, sheet_id, wanted, 0, last + 1))
         ends = [(last + 1) * part // parts for part in range(parts + 1)]
 
-        def read(start: int, end: int) -> list[int]:
+        def read(start: int, end: int) -> Sequence[int]:
             with reading(connection.engine) as own:
-                return list(_hits(own, sheet_id, wanted, start, end))
+                return _hits(own, sheet_id, wanted, start, end)
 
         try:
             with ThreadPoolExecutor(parts - 1, "search") as threads:
@@ -78,11 +80,17 @@ class SearchHits:
         return hits
 
 
-def _hits(connection: Connection, sheet_id: int, wanted: str, start: int, end: int) -> Iterator[int]:
-    """Yield the ids of the items from one position to before another that hold `wanted`, in order."""
+def _hits(connection: Connection, sheet_id: int, wanted: str, start: int, end: int) -> Sequence[int]:
+    """Return the ids of the items from one position to before another that hold `wanted`, in order."""
     record = ItemRecord
     where = (record.sheet_id == sheet_id, record.position >= start, record.position < end, _holds(connection, wanted))
-    yield from connection.execute(select(record.id).where(*where).order_by(record.position)).scalars()
+    found = select(record.id, record.position).where(*where).order_by(record.position)
+    if connection.dialect.name != "sqlite":
+        return connection.execute(found).scalars().all()
+    # One answer, not one for each row: where many rows hold it, threads would spend their time taking turns for Python.
+    rows = found.subquery()
+    pairs = json.loads(connection.execute(select(func.json_group_array(rows.c.position * _SHIFT + rows.c.id))).scalar_one())
+    return [pair % _SHIFT for pair in sorted(pairs)]
 
 
 def find_page(connection: Connection, run: Run, query: RowQuery, searches: SearchHits) -> tuple[list[int], int]:
@@ -104,8 +112,10 @@ def find_page(connection: Connection, run: Run, query: RowQuery, searches: Searc
 def _holds(connection: Connection, wanted: str) -> ColumnElement[bool]:
     columns = (ItemRecord.external_id, ItemRecord.prompt, ItemRecord.text)
     postgres = connection.dialect.name == "postgresql"
-    if wanted.upper() == wanted.lower():
-        place = func.strpos if postgres else func.instr  # much faster than LIKE, and there is no case to ignore
+    # Where there is no case to ignore, a plain search is faster than LIKE, but for SQLite's LIKE of what begins with an ASCII
+    # sign: it goes to that sign's places in one leap each, three times as fast as `instr` in Chinese texts.
+    if wanted.upper() == wanted.lower() and (postgres or not wanted[:1].isascii()):
+        place = func.strpos if postgres else func.instr
         return or_(*(place(column, wanted) > 0 for column in columns))
     pattern = "%" + wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     # SQLite's LIKE ignores case by itself, and its ILIKE would copy every text in lower case.

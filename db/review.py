@@ -22,13 +22,14 @@ from core.review import (
     ReviewState,
     ViewCount,
 )
-from core.types import Outcome, Run, RunState
+from core.types import JudgementStatus, Outcome, Run, RunState
 from db.base import StoreBase, dialect_insert, now, spans, table_of
 from db.engine import reading, writing
 from db.models import (
     FamilyRecord,
     ItemLabelRecord,
     ItemRecord,
+    JudgementRecord,
     LeaseRecord,
     PersonLabelRecord,
     RunRecord,
@@ -299,7 +300,9 @@ def _rows(connection: Connection, run: Run, item_ids: Sequence[int]) -> list[Que
             .outerjoin(people, people.item_id == verdict.item_id)
             .where(verdict.run_id == run.id, verdict.item_id.in_(ids))
         )
-        for row in connection.execute(query):
+        rows = connection.execute(query).all()
+        silences = _silences(connection, run.id, [row.item_id for row in rows if "" in row.votes.split(",")])
+        for row in rows:
             lease = leases.get(row.item_id)
             found[row.item_id] = QueueRow(
                 item_id=row.item_id,
@@ -320,8 +323,20 @@ def _rows(connection: Connection, run: Run, item_ids: Sequence[int]) -> list[Que
                 audit=row.audit is not None,
                 duplicate=bool(row.duplicate),
                 leased_by="" if lease is None else lease.annotator,
+                silences=silences.get(row.item_id, {}),
             )
     return [found[item_id] for item_id in item_ids if item_id in found]
+
+
+def _silences(connection: Connection, run_id: int, item_ids: Sequence[int]) -> dict[int, dict[str, JudgementStatus]]:
+    """Return, by item and judge, how the answers that gave no label ended."""
+    found: dict[int, dict[str, JudgementStatus]] = defaultdict(dict)
+    answer = JudgementRecord
+    query = select(answer.item_id, answer.judge_id, answer.status).where(answer.run_id == run_id, answer.item_id.in_(item_ids))
+    for item_id, judge_id, status in connection.execute(query) if item_ids else ():
+        if status is not JudgementStatus.OK:
+            found[item_id][judge_id] = status
+    return found
 
 
 def _texts(connection: Connection, sheet_id: int) -> dict[str, dict[int, str]]:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from core.errors import JobError
+from core.judging.transformers.light import import_transformers
 from core.judging.transformers.options import Precision, Quantization, TransformersOptions
 from core.judging.transformers.weights import find_weights, read_config
 from core.judging.weights import models_folder, resolve_model
 from core.settings import load_settings
 from core.training import EventKind
+from training.attention import avoid_broken_backward
 from training.context import JobContext
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ def load_base(
 
     Raises JudgeError and JobError when files, device or a library are missing.
     """
+    import_transformers()
     import torch
     from transformers import AutoConfig, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -115,6 +118,7 @@ def load_base(
     from core.judging.transformers.load import choose_dtype, load_weights
 
     disable_progress_bar()
+    avoid_broken_backward()
     folder = find_base(model, revision, context)
     refuse_quantized(folder)
     quantization = Quantization.INT4 if quantized else Quantization.NONE

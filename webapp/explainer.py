@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import PingpanError
+from core.processes import collect_rarely
 from core.settings import Settings, load_settings
 from core.types import Dimension, DimensionKind, Item, JudgeRequest, JudgeSpec, RenderedPrompt, SourceRef
 
@@ -181,4 +182,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     sys.exit(main())

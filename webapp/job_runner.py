@@ -23,7 +23,7 @@ from types import FrameType
 import psutil
 
 from core.errors import PingpanError, StoreError
-from core.processes import current_process, identity_of, is_alive, pid_of, started_at
+from core.processes import collect_rarely, current_process, identity_of, is_alive, pid_of, started_at
 from core.settings import Settings, load_settings
 from core.training import EventKind, Job, JobEvent, JobState
 from core.types import LocalText
@@ -328,10 +328,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    logger.info("waiting for jobs")
     runner.work()
     engine.dispose()
     return 0
 
 
 if __name__ == "__main__":
+    collect_rarely()
     sys.exit(main())

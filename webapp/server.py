@@ -60,15 +60,20 @@ def create_app(workbench: Workbench, settings: Settings) -> FastAPI:
     door = make_door(settings)
     if door is not None:
         app.add_middleware(LoginGate, door=door)
-    app.include_router(login_routes(door))
-    app.include_router(file_routes(workbench, settings))
     api = api_routes(workbench, settings)
-    app.include_router(api)
     add_api_docs(app, api)
-    app.include_router(review_routes(workbench))
-    app.include_router(fault_routes(workbench))
-    app.include_router(why_routes(workbench))
-    app.include_router(training_routes(workbench, settings))
+    routers = (
+        login_routes(door),
+        file_routes(workbench, settings),
+        api,
+        review_routes(workbench),
+        fault_routes(workbench),
+        why_routes(workbench),
+        training_routes(workbench, settings),
+    )
+    for router in routers:
+        # These routes are complete: `include_router` would build each a second time, at the first request.
+        app.router.routes.extend(router.routes)
     _add_plain_routes(app)
     _mount_pages(app, workbench, settings, login=door is not None)
     return app

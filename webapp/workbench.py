@@ -353,6 +353,10 @@ class Workbench:
         """Return how far a run is. Raises NotFound."""
         return self.store.progress(run_id)
 
+    def run_dimensions(self, run: Run) -> Mapping[str, int]:
+        """Return how many rows of each dimension a run has."""
+        return self.store.dimension_counts(run.sheet_id)
+
     def rows(self, run_id: int, query: RowQuery) -> RunPage:
         """Return one page of a run's rows. Raises NotFound."""
         return self.store.rows(run_id, query)

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from core.errors import CardTaken, PingpanError, RunTaken, StoreError
+from core.processes import collect_rarely
 from core.settings import PROJECT_ROOT, Settings, load_settings
 from core.types import LocalText, Run, RunState
 from db.runs import STALE_AFTER
@@ -286,10 +287,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    logger.info("waiting for runs")
     worker.work()
     engine.dispose()
     return 0
 
 
 if __name__ == "__main__":
+    collect_rarely()
     sys.exit(main())

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from core.types import Dimension, DimensionKind
+from core.yaml_text import SafeLoader
 
 Sentence = Annotated[StrictStr, Field(min_length=1)]
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -101,7 +102,7 @@ class DimensionFile(_Strict):
         return (self.id, self.names.zh, self.names.en, *self.aliases)
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+class _UniqueKeyLoader(SafeLoader):
     """A safe loader that refuses a key written twice, which YAML would let win silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:

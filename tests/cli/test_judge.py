@@ -1,4 +1,4 @@
-"""`judge` from file to result.csv, as a user types it: every time a process of its own."""
+"""`judge` from file to result.csv, as a user types it: the first time, and where it is killed, in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from tests.commands import type_in
 from tests.conftest import ROOT
 
 SAMPLES = ROOT / "assets" / "samples"
@@ -85,19 +86,19 @@ def test_everything_stands_in_the_workbook_and_the_json_lines(judged: Path) -> N
 
 def test_the_other_aggregator_needs_no_judge(judged: Path) -> None:
     before = results(judged / "work" / "result.csv")
-    answer = pingpan(judged / "home", judged / "work", "export", "1", "--aggregator", "reference-vote", "--out", "vote.csv")
+    answer = type_in(judged / "home", judged / "work", "export", "1", "--aggregator", "reference-vote", "--out", "vote.csv")
     assert answer.returncode == 0, answer.stderr
     after = results(judged / "work" / "vote.csv")
     assert [row[:2] for row in after] == [row[:2] for row in before]
-    again = pingpan(judged / "home", judged / "work", "export", "1", "--aggregator", "pooled-median", "--out", "median.csv")
+    again = type_in(judged / "home", judged / "work", "export", "1", "--aggregator", "pooled-median", "--out", "median.csv")
     assert again.returncode == 0, again.stderr
     assert results(judged / "work" / "median.csv") == before
 
 
 def test_runs_and_libraries_are_listed(judged: Path) -> None:
-    assert "sheet.xlsx" in pingpan(judged / "home", judged / "work", "runs").stdout
-    assert "sample" in pingpan(judged / "home", judged / "work", "library", "list").stdout
-    again = pingpan(judged / "home", judged / "work", "reindex")
+    assert "sheet.xlsx" in type_in(judged / "home", judged / "work", "runs").stdout
+    assert "sample" in type_in(judged / "home", judged / "work", "library", "list").stdout
+    again = type_in(judged / "home", judged / "work", "reindex")
     assert again.returncode == 0, again.stderr
     assert "indexed" in again.stdout
 
@@ -113,12 +114,12 @@ def test_bad_rows_stop_the_run_until_the_user_agrees_to_skip_them(tmp_path: Path
             ["A4", "", "流畅性", "孩子们在河边放风筝，风筝越飞越高，笑声传得很远。"],
         ],
     )
-    refused = pingpan(tmp_path / "home", tmp_path, "judge", sheet)
+    refused = type_in(tmp_path / "home", tmp_path, "judge", sheet)
     assert refused.returncode == 2
     assert not (tmp_path / "result.csv").exists()
     for part in ("row 3", "流利度", "row 4", "--skip-bad-rows"):
         assert part in refused.stderr
-    agreed = pingpan(tmp_path / "home", tmp_path, "judge", sheet, "--skip-bad-rows", "--encoding", "gb18030")
+    agreed = type_in(tmp_path / "home", tmp_path, "judge", sheet, "--skip-bad-rows", "--encoding", "gb18030")
     assert agreed.returncode == 0, agreed.stderr
     assert [row[0] for row in results(tmp_path / "result.csv", "gb18030")[1:]] == ["A1", "A4"]
     everything = " ".join(str(cell) for sheet in worksheets(tmp_path / "full.xlsx") for row in sheet for cell in row if cell)
@@ -137,7 +138,7 @@ def test_bad_rows_stop_the_run_until_the_user_agrees_to_skip_them(tmp_path: Path
     ],
 )
 def test_a_mistake_is_one_message_and_exit_status_2(tmp_path: Path, arguments: list[str | Path], told: str) -> None:
-    answer = pingpan(tmp_path / "home", tmp_path, "judge", *arguments)
+    answer = type_in(tmp_path / "home", tmp_path, "judge", *arguments)
     assert answer.returncode == 2
     assert told in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -148,7 +149,7 @@ def test_a_mistake_is_one_message_and_exit_status_2(tmp_path: Path, arguments: l
     [(["--encoding", "latin-1"], "gb18030"), (["--out", SAMPLES / "sheet.xlsx" / "result.csv"], "choose another place")],
 )
 def test_results_that_could_not_be_written_are_told_before_the_work(tmp_path: Path, arguments: list[str | Path], told: str) -> None:
-    answer = pingpan(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx", *arguments)
+    answer = type_in(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx", *arguments)
     assert answer.returncode == 2
     assert told in answer.stderr
     assert not (tmp_path / "home").exists()
@@ -158,7 +159,7 @@ def test_a_library_file_of_one_dimension_still_gives_every_row_a_verdict(tmp_pat
     rows = [[str(cell if cell is not None else "") for cell in row] for row in worksheets(SAMPLES / "library.xlsx")[0]]
     fluency = [rows[0], *(row for row in rows[1:] if row[rows[0].index("评判维度")] == "流畅性")]
     library = write_csv(tmp_path / "fluency.csv", fluency, "gb18030")
-    answer = pingpan(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx", "--library", library, "--out", "out/result.csv")
+    answer = type_in(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx", "--library", library, "--out", "out/result.csv")
     assert answer.returncode == 0, answer.stderr
     assert all(row[2] for row in results(tmp_path / "out" / "result.csv"))
     assert (tmp_path / "out" / "full.xlsx").exists()
@@ -174,19 +175,19 @@ def test_killed_at_random_moments_and_started_again_it_ends_as_if_nothing_had_ha
         with subprocess.Popen(arguments, cwd=tmp_path, env=environment(tmp_path / "home"), stderr=subprocess.DEVNULL) as process:
             time.sleep(chance.uniform(0.3, 6.0))
             process.send_signal(signal.SIGKILL)
-    last = pingpan(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx")
+    last = type_in(tmp_path / "home", tmp_path, "judge", SAMPLES / "sheet.xlsx")
     assert last.returncode == 0, last.stderr
     assert results(tmp_path / "result.csv") == results(judged / "work" / "result.csv")
 
 
 def test_evaluate_prints_each_judge_and_the_verdict(tmp_path: Path) -> None:
-    answer = pingpan(tmp_path / "home", tmp_path, "evaluate", SAMPLES / "library.xlsx")
+    answer = type_in(tmp_path / "home", tmp_path, "evaluate", SAMPLES / "library.xlsx")
     assert answer.returncode == 0, answer.stderr
     for part in ("MAE", "QWK", "verdict", "rules", "流畅性", "选择题"):
         assert part in answer.stdout
 
 
 def test_doctor_finds_this_machine_sound(tmp_path: Path) -> None:
-    answer = pingpan(tmp_path / "home", tmp_path, "doctor")
+    answer = type_in(tmp_path / "home", tmp_path, "doctor")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "chromadb" in answer.stdout

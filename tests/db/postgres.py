@@ -76,8 +76,8 @@ def _wait(folder: Path) -> None:
             time.sleep(0.1)
 
 
-def new_database(folder: Path, name: str) -> str:
-    """Make an empty database and return its URL."""
+def new_database(folder: Path, name: str, template: str = "template1") -> str:
+    """Make a database, empty or a copy of `template`, and return its URL."""
     with psycopg.connect(host=str(folder), user="pingpan", dbname="postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE {template}')
     return f"postgresql://pingpan@/{name}?host={folder}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -18,7 +19,7 @@ from core.types import CorrectionKind, JudgementStatus
 from db.base import table_of
 from db.corrections import Act
 from db.engine import make_engine, reading, writing
-from db.migrate import current_revision, head_revision, migrate_to, revisions, upgrade
+from db.migrate import FRESH, current_revision, head_revision, migrate_to, revisions, schema, upgrade
 from db.models import Base, JudgementRecord, TallyRecord, VerdictRecord
 from db.store import SqlStore
 from tests.db.build import add_run
@@ -26,8 +27,8 @@ from tests.db.test_results import fill
 
 
 @pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
-    opened = make_engine(url)
+def engine(empty_url: str) -> Iterator[Engine]:
+    opened = make_engine(empty_url)
     yield opened
     opened.dispose()
 
@@ -46,6 +47,34 @@ def test_migrations_make_exactly_the_tables_of_the_models(engine: Engine) -> Non
         for table in inspect(connection).get_table_names():
             for constraint in inspect(connection).get_check_constraints(table) + inspect(connection).get_foreign_keys(table):
                 assert constraint["name"], f"a constraint of {table} has no name"
+
+
+def clauses(statements: str) -> list[list[str]]:
+    """Return each statement's parts without an order: Alembic writes a table's constraints in any."""
+    return [sorted(part.rstrip(" );") for part in line.split(", CONSTRAINT ")) for line in statements.splitlines()]
+
+
+def test_a_new_file_gets_what_the_migrations_make_and_nothing_more(tmp_path: Path) -> None:
+    migrated, fresh = (make_engine(f"sqlite:///{tmp_path / name}.db") for name in ("migrated", "fresh"))
+    migrate_to(migrated, "head")
+    shipped = FRESH.read_text(encoding="utf-8")
+    assert clauses(shipped) == clauses(schema(migrated)), "write it anew: python -m db.migrations"
+    assert revisions()[-1] == head_revision()
+    upgrade(fresh)
+    assert schema(fresh) == shipped
+    for engine in (migrated, fresh):
+        assert [contents(engine, table) for table in Base.metadata.sorted_tables if contents(engine, table)] == []
+        engine.dispose()
+
+
+def test_a_file_that_holds_other_tables_is_migrated_beside_them(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path / 'pingpan.db'}")
+    with writing(engine) as connection:
+        connection.exec_driver_sql("CREATE TABLE notes (words TEXT)")
+    upgrade(engine)
+    assert "notes" in schema(engine)
+    assert SqlStore(engine).sheets() == []
+    engine.dispose()
 
 
 def test_a_filled_database_goes_down_to_every_revision_and_up_again_unchanged(engine: Engine) -> None:
@@ -142,9 +171,9 @@ def test_down_to_nothing_and_up_again(engine: Engine) -> None:
     assert SqlStore(engine).sheets() == []
 
 
-def test_processes_that_start_at_once_migrate_once(url: str) -> None:
+def test_processes_that_start_at_once_migrate_once(empty_url: str) -> None:
     code = "import sys; from db.engine import *; from db.migrate import *; e = make_engine(sys.argv[1]); upgrade(e); e.dispose()"
-    command = [sys.executable, "-W", "error", "-c", code, url]
+    command = [sys.executable, "-W", "error", "-c", code, empty_url]
     processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     results = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
     assert results == [("", 0)] * 4

@@ -72,6 +72,12 @@ def test_the_queue_holds_every_row_worst_first_with_the_audit_spread_evenly(stor
     assert [sum(row.audit for row in page.rows[: place + 1]) for place in range(40)] == even
     pages = [row for number in range(4) for row in store.queue(run.id, replace(EVERYTHING, page=number, page_size=25)).rows]
     assert pages == list(page.rows)
+    answers = {
+        row.item.id: {each.judge_id: each.status for each in row.judgements} for row in store.rows(run.id, RowQuery(page_size=500)).rows
+    }
+    wanted = {item: {judge: status for judge, status in own.items() if status != "ok"} for item, own in answers.items()}
+    assert {row.item_id: row.silences for row in page.rows} == wanted
+    assert {"failed", "abstained"} <= {status for own in wanted.values() for status in own.values()}
     for place, row in enumerate(page.rows):
         beside = store.neighbours(run.id, EVERYTHING, row.item_id)
         assert (beside.index, beside.total) == (place, ROWS)

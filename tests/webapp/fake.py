@@ -255,6 +255,9 @@ class FakeWorkbench(Workbench):
         entry.run = replace(entry.run, aggregator=aggregator)
         return self.run(run_id)
 
+    def run_dimensions(self, run: Run) -> dict[str, int]:
+        return dict(self.progress(run.id).by_dimension)
+
     def progress(self, run_id: int) -> RunProgress:
         entry, run = self._entry(run_id), self.run(run_id)
         rows = self._all(entry)

@@ -98,6 +98,7 @@ class FakeReviewStore:
             audit_key(run_id, row.item.id) is not None,
             False,
             self._holder(run_id, row.item.id),
+            {judgement.judge_id: judgement.status for judgement in row.judgements if judgement.status is not JudgementStatus.OK},
         )
 
     def _matches(self, row: RunRow, line: QueueRow, query: QueueQuery, annotator: str) -> bool:

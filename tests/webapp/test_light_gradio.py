@@ -27,6 +27,16 @@ def test_a_pandas_that_is_there_already_is_kept() -> None:
     assert run("import pandas, webapp.pages, gradio.caching as caching; print(caching.pd is pandas)") == "True"
 
 
+def test_no_help_of_an_event_is_compiled_on_import_and_templates_are_whole_afterwards() -> None:
+    code = (
+        "import jinja2.environment as e; compiled = []; compile = e.Environment.compile; "
+        "e.Environment.compile = lambda *a, **k: (compiled.append(1), compile(*a, **k))[1]; "
+        "import jinja2, webapp.pages, gradio.component_meta as meta; before = len(compiled); "
+        "print(before < 20, jinja2.Template('{{ a }}').render(a=1), meta.Template('{{ a }}').render(a=2))"
+    )
+    assert run(code) == "True 1 2"
+
+
 def test_no_component_is_parsed_on_import_and_sources_are_found_afterwards() -> None:
     code = (
         "import ast; parsed = []; parse = ast.parse; ast.parse = lambda *a, **k: (parsed.append(1), parse(*a, **k))[1]; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -101,6 +102,18 @@ def test_blind_panes_hold_nothing_of_what_the_judges_said(workbench: ReviewedFak
     assert 'class="judges"' in seen
     # Whoever settles must see.
     assert "rv-veil" not in page(workbench).show("run=1&view=adjudication", BLIND)
+
+
+def test_a_judge_without_a_label_has_the_same_sign_in_the_queue_and_in_the_table(workbench: ReviewedFake) -> None:
+    from webapp.pages.run import RunHandlers
+
+    queue = page(workbench).show("run=1&scope=any", LIN)
+    table = str(RunHandlers(workbench, EN).show("?run=1"))
+    for status in ("abstained", "off_menu", "refused", "failed"):
+        word, sign = EN.t(f"status.{status}"), EN.t(f"status_short.{status}")
+        chip = re.compile(rf'<span class="chip \w+" title="[^"]*{word}">\s*{sign}\s*</span>')
+        assert len(chip.findall(queue)) == len(chip.findall(table))
+    assert EN.t("status.abstained") in queue
 
 
 def test_next_never_gives_two_people_one_row_and_begins_anew_at_the_end(workbench: ReviewedFake) -> None:

@@ -155,8 +155,9 @@ def test_every_wrong_field_is_told_at_once_with_its_range_in_both_languages() ->
 def test_axes_end_at_round_numbers_around_the_values(low: float, size: float, wanted: int) -> None:
     ticks = nice_ticks(low, low + size, wanted)
     step = ticks[1] - ticks[0]
-    assert ticks[0] <= low + 1e-6 * step
-    assert ticks[-1] >= low + size - 1e-6 * step
+    slack = 1e-6 * step + 1e-12 * (abs(low) + size)  # the last digit of the numbers themselves
+    assert ticks[0] <= low + slack
+    assert ticks[-1] >= low + size - slack
     assert len(ticks) <= wanted + 3
     digit = step / 10 ** math.floor(math.log10(step) + 1e-9)
     assert min(abs(digit - nice) for nice in (1, 2, 2.5, 5, 10)) < 0.01 + abs(low) / step * 1e-9
@@ -238,6 +239,26 @@ def test_a_chain_is_one_line_and_stands_at_the_step_that_needs_a_look(workbench:
     assert lines[2].compare_href == ""
     loop = [JobView(job(1, JobKind.FINE_TUNE, JobState.DONE, 2)), JobView(job(2, JobKind.EVALUATE, JobState.DONE, 1))]
     assert sum(len(line.steps) for line in chain_lines(EN.t, loop, TrainingAddress())) == 2
+
+
+def test_a_job_that_is_done_leads_to_the_step_where_its_chain_stands(workbench: Workbench) -> None:
+    chained = [JobView(job(9, JobKind.EVALUATE, JobState.RUNNING, 8)), JobView(job(8, JobKind.FINE_TUNE, JobState.DONE))]
+    put_desks(workbench, FakeJobs(chained), measured_candidates())
+    handlers = TrainingHandlers(workbench, EN)
+    line = handlers.show("?job=8").split("This step is done", 1)[1].split("</p>")[0]
+    assert "job=9" in line
+    assert "This step is done" not in handlers.show("?job=9")
+
+
+def test_a_head_on_a_reader_that_held_out_other_rows_is_warned_of(workbench: Workbench) -> None:
+    other = workbench.snapshots.freeze("另一批", SnapshotChoices(lineage="作文"), "林")
+    first = next(one for one in workbench.snapshots.snapshots() if one.lineage != other.lineage)
+    reader = job(21, JobKind.FAULT_PRETRAIN, JobState.DONE, snapshot_id=first.id)
+    put_desks(workbench, FakeJobs([JobView(reader)]), measured_candidates())
+    query = f"?preset=head&set.model=m&set.reader={reader.folder / 'output'}"
+    assert "another lineage, “main”" in TrainingHandlers(workbench, EN).plan(f"{query}&snapshot={other.id}")[0].warning
+    assert "另一系列" in TrainingHandlers(workbench, ZH).show(f"{query}&snapshot={other.id}")
+    assert TrainingHandlers(workbench, EN).plan(f"{query}&snapshot={first.id}")[0].warning == ""
 
 
 def test_only_what_changed_is_sent_and_a_running_job_keeps_the_page_asking(workbench: Workbench) -> None:

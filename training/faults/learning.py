@@ -15,6 +15,7 @@ from core.faultmarks import MARK_KINDS, MarkKind
 from core.judging.head.files import Attention
 from core.judging.head.layout import Window, read_windows
 from core.judging.head.model import Batch, Glance, build_batch, build_heads, last_states, load_backbone, look
+from training.attention import avoid_broken_backward
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +77,7 @@ class Unwatched:
 
 @dataclass
 class Learner:
-    """A model that learns: base model, heads, and how both are run. Weights are fp32; `half` computes in bf16.
+    """A model that learns: base model, heads, and how both are run. What learns is fp32; `half` computes in bf16.
 
     `over_base` is False where the weights below an adapter are no longer the base model's own. `trains_embeddings` is for
     models that start from nothing. `kinds` are the tagger's classes, `rate_per` the characters that its rate of faults is for.
@@ -169,7 +170,7 @@ def make_learner(folder: Path, options: LearnerOptions, labels: int) -> Learner:
     from transformers import AutoTokenizer
 
     torch.manual_seed(options.seed)
-    backbone = load_backbone(folder, torch.float32, options.device)
+    backbone = load_backbone(folder, weights_format(options), options.device)
     heads = build_heads(backbone.config.get_text_config().hidden_size, len(options.kinds), labels).to(options.device)
     if options.method is Method.LORA:
         backbone = add_adapter(backbone, options.rank, options.alpha, options.dropout)
@@ -191,8 +192,16 @@ def make_learner(folder: Path, options: LearnerOptions, labels: int) -> Learner:
     return learner
 
 
+def weights_format(options: LearnerOptions) -> torch.dtype:
+    """Return the base model's number format: bf16 where an adapter learns in bf16 above it, else fp32."""
+    import torch
+
+    return torch.bfloat16 if options.half and options.method is Method.LORA else torch.float32
+
+
 def set_up(learner: Learner, method: Method) -> None:
     """Let learn what the method says; an adapter says so itself."""
+    avoid_broken_backward()
     learner.method = method
     if method is not Method.LORA:
         learner.backbone.requires_grad_(method is Method.FULL)
@@ -205,7 +214,17 @@ def add_adapter(backbone: Any, rank: int, alpha: int, dropout: float) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", bias="none")
-    return get_peft_model(backbone, config)
+    return without_casts(get_peft_model(backbone, config))
+
+
+def without_casts(adapted: Any) -> Any:
+    """Return the model with an adapter that leaves casts to autocast: its own would turn every input into fp32 and back."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in adapted.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
+    return adapted
 
 
 def plan_batches(lengths: Sequence[int], tokens: int, draw: random.Random) -> list[list[int]]:

@@ -11,6 +11,7 @@ from typing import Any
 from core.dimensions.loader import load_dimensions
 from core.errors import JobError
 from core.judging.transformers.chat import PromptEncoder
+from core.judging.transformers.light import import_transformers
 from core.judging.transformers.load import free_memory
 from core.settings import load_settings
 from core.training import EventKind, Split, Stage, TrainingRow
@@ -38,6 +39,7 @@ def fine_tune(spec: FineTuneSpec, context: JobContext) -> Product:
     rows, dimensions = _rows(spec)
     device = pin_device(spec.device)
     check_method(spec, device)
+    import_transformers()
     from transformers import set_seed
 
     from training.finetune.trainer import WHOLE, LabelTrainer, Reporter, report_look, save_best

@@ -24,7 +24,7 @@ from core.judging.head.files import (
     write_head_file,
 )
 from core.judging.head.model import load_backbone, with_adapter
-from training.faults.learning import Learner, LearnerOptions, Method, add_adapter, make_learner, set_up
+from training.faults.learning import Learner, LearnerOptions, Method, add_adapter, make_learner, set_up, weights_format, without_casts
 
 READER_FILE = "reader.json"
 
@@ -118,9 +118,6 @@ def open_reader(folder: Path, base_folder: Path, options: LearnerOptions, labels
     A LoRA training goes on with the reader's adapter where it has one, whatever rank `options` say. Raises JobError for a reader
     that was taught with prompts where there are none.
     """
-    from peft import PeftModel
-    from torch import float32
-
     reader = read_reader(folder)
     if reader.reads_prompt and not options.reads_prompt:
         raise JobError(
@@ -130,13 +127,16 @@ def open_reader(folder: Path, base_folder: Path, options: LearnerOptions, labels
     options = replace(options, attention=reader.attention, max_length=reader.max_length, kinds=reader.kinds, rate_per=reader.rate_per)
     own = folder / MODEL_FOLDER if reader.weights is BaseWeights.FULL else base_folder
     learner = make_learner(own, replace(options, method=Method.FROZEN), labels)
-    learner.backbone = load_backbone(own, float32, options.device)
+    learner.backbone = load_backbone(own, weights_format(options), options.device)
     if reader.weights is BaseWeights.ADAPTER:
         adapter = folder / ADAPTER_FOLDER
         if options.method is Method.FULL:
             learner.backbone = with_adapter(learner.backbone, adapter)
         else:
-            learner.backbone = PeftModel.from_pretrained(learner.backbone, str(adapter), is_trainable=options.method is Method.LORA)
+            from peft import PeftModel
+
+            adapted = PeftModel.from_pretrained(learner.backbone, str(adapter), is_trainable=options.method is Method.LORA)
+            learner.backbone = without_casts(adapted)
     elif options.method is Method.LORA:
         learner.backbone = add_adapter(learner.backbone, options.rank, options.alpha, options.dropout)
     set_up(learner, options.method)

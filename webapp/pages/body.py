@@ -23,16 +23,21 @@ class Body:
 class BodyPage:
     """The components of such a page."""
 
+    name: PageName
     shell: Shell
     body: gr.HTML
     timer: gr.Timer
+
+
+# Pages that begin with a list of their own; where something else is not there, it is a run or one of its rows.
+OWN_LISTS = (PageName.LIBRARY, PageName.MODELS, PageName.TRAINING)
 
 
 def build_body(render: Renderer, page: PageName, poll_seconds: float = 2.0) -> BodyPage:
     """Build the page `page`; `poll_seconds` is how often a live one is drawn anew."""
     shell = build_shell(render, page)
     body = html(f"{page.value}-body", f'<p class="loading">{render.t("notice.loading")}</p>')
-    return BodyPage(shell, body, gr.Timer(poll_seconds, active=False))
+    return BodyPage(page, shell, body, gr.Timer(poll_seconds, active=False))
 
 
 def bind_body(page: BodyPage, demo: gr.Blocks, render: Renderer, show: Callable[[str], Body]) -> None:
@@ -43,7 +48,7 @@ def bind_body(page: BodyPage, demo: gr.Blocks, render: Renderer, show: Callable[
         return shown.html, gr.Timer(active=shown.live)
 
     def failed(notice: str) -> tuple[object, object]:
-        return render("body_failed.html", notice_html=notice), gr.Timer(active=False)
+        return render("body_failed.html", notice_html=notice, way=page.name if page.name in OWN_LISTS else "runs"), gr.Timer(active=False)
 
     handler = at_edge(render, draw, failed)
     options = {"js": READ_QUERY, "show_progress": "hidden", "api_visibility": "private"}

@@ -83,11 +83,16 @@ def chips(panel: PanelSpec, judgements: Sequence[Judgement], dimension: Dimensio
 
 
 def _chip(name: str, answer: Judgement | None, alone: bool) -> Chip:
-    if answer is None:
-        return Chip(name, ChipKind.PENDING, None, None)
-    if answer.status is not JudgementStatus.OK:
-        return Chip(name, ChipKind.ABSTAINED if answer.status is JudgementStatus.ABSTAINED else ChipKind.UNREAD, None, answer.status)
+    if answer is None or answer.status is not JudgementStatus.OK:
+        return silent_chip(name, None if answer is None else answer.status)
     return Chip(name, ChipKind.OUTLIER if alone else ChipKind.VOTE, answer.label, answer.status)
+
+
+def silent_chip(name: str, status: JudgementStatus | None) -> Chip:
+    """Return the chip of a judge that gave no label; `status` says why, and is None where it has not answered yet."""
+    if status is None:
+        return Chip(name, ChipKind.PENDING, None, None)
+    return Chip(name, ChipKind.ABSTAINED if status is JudgementStatus.ABSTAINED else ChipKind.UNREAD, None, status)
 
 
 def spread(judgements: Sequence[Judgement], decision: Decision | None, dimension: Dimension) -> Spread | None:

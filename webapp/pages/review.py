@@ -175,7 +175,7 @@ class ReviewHandlers:
         return {dimension.id: dimension for dimension in self.workbench.dimensions()}
 
     def _dimensions_of(self, run: Run) -> list[Dimension]:
-        present = self.workbench.progress(run.id).by_dimension
+        present = self.workbench.run_dimensions(run)
         return [dimension for dimension in self.workbench.dimensions() if dimension.id in present]
 
     # The quick requests

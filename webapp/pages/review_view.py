@@ -18,7 +18,7 @@ from core.review import (
     ViewCount,
 )
 from core.types import CorrectionKind, Dimension, Example, Item, Run
-from webapp.pages.figures import Chip, ChipKind, Spread, lone_votes, spread_of
+from webapp.pages.figures import Chip, ChipKind, Spread, lone_votes, silent_chip, spread_of
 from webapp.pages.judged_view import Judged, judged
 from webapp.pages.review_address import ReviewAddress, RowAddress
 from webapp.pages.training_address import CORRECTIONS, TrainingAddress
@@ -240,15 +240,11 @@ def _chips(t: Translator, row: QueueRow, run: Run, dimension: Dimension) -> tupl
     judges = run.panel.judges
     alone = lone_votes({judge.id: label for judge, label in zip(judges, row.votes, strict=False) if label is not None}, dimension)
     return tuple(
-        Chip(judge.named(t.language), _chip_kind(label, judge.id in alone), label, None)
+        silent_chip(judge.named(t.language), row.silences.get(judge.id))
+        if label is None
+        else Chip(judge.named(t.language), ChipKind.OUTLIER if judge.id in alone else ChipKind.VOTE, label, None)
         for judge, label in zip(judges, row.votes, strict=False)
     )
-
-
-def _chip_kind(label: int | None, alone: bool) -> ChipKind:
-    if label is None:
-        return ChipKind.ABSTAINED
-    return ChipKind.OUTLIER if alone else ChipKind.VOTE
 
 
 def family_lines(

@@ -30,24 +30,25 @@ HANDLERS_AT_ONCE = 16
 
 def build_site(workbench: Workbench, settings: Settings, render: Renderer) -> gr.Blocks:
     """Return the pages of one language, ready to be mounted."""
-    with _no_apps():
+    with _built_once():
         demo = _build_pages(workbench, settings, render)
         demo.queue(default_concurrency_limit=HANDLERS_AT_ONCE, api_open=False)
     return demo
 
 
 @contextmanager
-def _no_apps() -> Iterator[None]:
-    """Keep Gradio from making an application of its own at the end of every page: mounting the site makes the one that serves.
+def _built_once() -> Iterator[None]:
+    """Keep Gradio from making an application and a description of all that is there at the end of every page.
 
-    Twelve of them a language were two thirds of the server's start.
+    Mounting the site makes those that serve. Twelve applications a language were two thirds of the server's start.
     """
-    real = blocks.App
+    app, describe = blocks.App, blocks.Blocks.get_config_file
     blocks.App = SimpleNamespace(create_app=lambda *_, **__: None)
+    blocks.Blocks.get_config_file = lambda _: {}
     try:
         yield
     finally:
-        blocks.App = real
+        blocks.App, blocks.Blocks.get_config_file = app, describe
 
 
 def _build_pages(workbench: Workbench, settings: Settings, render: Renderer) -> gr.Blocks:

@@ -23,7 +23,7 @@ from webapp.pages.training_names import AUTO, PROCESSOR, device_words, job_name,
 from webapp.pages.training_plan import Plan, plan
 from webapp.pages.training_plot import Plot
 from webapp.pages.training_setup import cards, setup
-from webapp.pages.training_view import LIVE, JobPane, chain_lines, has_curves, plots, step_chip
+from webapp.pages.training_view import LIVE, JobPane, chain_lines, goes_on, has_curves, plots, step_chip
 from webapp.services.training.views import JobComparison, JobView
 from webapp.workbench import Workbench
 
@@ -68,7 +68,7 @@ class TrainingHandlers:
 
     def page(self, query: str) -> str:
         """Return the whole page for a query string, or what went wrong in words."""
-        failed = lambda notice: self.render("body_failed.html", notice_html=notice)  # noqa: E731 a one-line fallback
+        failed = lambda notice: self.render("body_failed.html", notice_html=notice, way="training")  # noqa: E731 a one-line fallback
         return at_edge(self.render, self.show, failed)(query)
 
     def show(self, query: str) -> str:
@@ -167,6 +167,7 @@ class TrainingHandlers:
             candidate_href=address.moved(candidate=view.candidate_id).url(t.language) if view.candidate_id else "",
             comparison=comparison,
             differences=self._differences(comparison) if comparison else (),
+            goes_on=step_chip(t, line.at, address) if line and goes_on(view, line) else None,
             compare_name=f"#{other.id} {job_name(t, other, judges)}" if other else "",
             drop_compare_href=address.moved(compare=0).url(t.language),
         )
@@ -261,6 +262,7 @@ class TrainingHandlers:
             memory=found.memory,
             memory_missing=found.memory_missing,
             updates=found.updates,
+            warning=found.warning,
             spec=found.spec.model_dump_json(indent=2) if found.spec else "",
             before=found.before.model_dump_json(indent=2) if found.before else "",
             start_hint=self.render.t("training.start_hint", judge=named),

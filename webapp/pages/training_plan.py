@@ -19,7 +19,7 @@ from webapp.pages.training_address import TrainingAddress
 from webapp.pages.training_answers import ANSWER_WEIGHT
 from webapp.pages.training_form import Fault, read_form, text_of
 from webapp.pages.training_names import AUTO, device_words
-from webapp.pages.training_setup import MADE_ROWS, Recipe, base_model, chosen_recipe, graded_dimension, lines_of
+from webapp.pages.training_setup import MADE_ROWS, READERS_OFFERED, Recipe, base_model, chosen_recipe, graded_dimension, lines_of
 from webapp.pages.translate import Translator
 from webapp.services.training.chains import PRODUCT
 from webapp.services.training.views import Card
@@ -44,7 +44,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What would be started: the spec (None while something is wrong), a pretraining before it, the command, and what it needs."""
+    """What would be started: the spec (None while something is wrong), a pretraining before it, the command, and what it needs.
+
+    `warning` says what does not keep it from being started and may spoil what is measured of it, "" for nothing.
+    """
 
     spec: FineTuneSpec | HeadSpec | None = None
     before: FaultPretrainSpec | None = None
@@ -54,6 +57,7 @@ class Plan:
     memory_missing: str = ""
     updates: str = ""
     need: str = ""
+    warning: str = ""
 
 
 def plan(
@@ -86,7 +90,17 @@ def plan(
             return Plan(faults=faults)
     memory, missing = _memory_or_why(workbench, t, spec)
     updates = _updates(t, spec, snapshot) if isinstance(spec, FineTuneSpec) else ""
-    return Plan(spec, before, (), workbench.jobs.command_of(before or spec), memory, missing, updates)
+    warning = _stranger(workbench, t, spec, snapshot) if isinstance(spec, HeadSpec) and spec.reader else ""
+    return Plan(spec, before, (), workbench.jobs.command_of(before or spec), memory, missing, updates, warning=warning)
+
+
+def _stranger(workbench: Workbench, t: Translator, spec: HeadSpec, snapshot: Snapshot) -> str:
+    """Return a warning where a head's reader kept other rows held out than the head's snapshot: it may have read those of it."""
+    job = next((view.job for view in workbench.jobs.jobs(READERS_OFFERED) if view.job.folder / "output" == spec.reader), None)
+    own = next((one for one in workbench.snapshots.snapshots() if job and one.id == job.snapshot_id), None)
+    if job is None or own is None or own.lineage == snapshot.lineage:
+        return ""
+    return t("training.reader_stranger", job=job.id, theirs=own.lineage, own=snapshot.lineage)
 
 
 def _auto_name(t: Translator, recipe: Recipe, address: TrainingAddress, model: str) -> str:

@@ -120,6 +120,11 @@ def step_chip(t: Translator, view: JobView, address: TrainingAddress) -> StepChi
     return StepChip(view, job_words(t, view.job), SYMBOLS[view.job.state], href, view.job.id == address.job)
 
 
+def goes_on(view: JobView, line: ChainLine) -> bool:
+    """Return whether a job is done and a later one of its chain is under way or wants attention."""
+    return view.job.state is JobState.DONE and line.at.job.id > view.job.id and line.at.job.state is not JobState.DONE
+
+
 def has_curves(job: Job) -> bool:
     """Return whether a job trains."""
     return job.kind not in {JobKind.EVALUATE, JobKind.MERGE, JobKind.QUANTIZE}
@@ -127,7 +132,10 @@ def has_curves(job: Job) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class JobPane:
-    """One job in full; `words` say what it does, `differences` are a setting's name and its value here and in the other job."""
+    """One job in full; `words` say what it does, `differences` are a setting's name and its value here and in the other job.
+
+    `goes_on` is the step where the job's chain stands by now, where that is a later one.
+    """
 
     view: JobView
     name: str
@@ -144,6 +152,7 @@ class JobPane:
     candidate_href: str
     comparison: JobComparison | None
     differences: tuple[tuple[str, str, str], ...]
+    goes_on: StepChip | None
     compare_name: str
     drop_compare_href: str
 

@@ -12,6 +12,7 @@ import yaml
 from core.errors import PingpanError, SettingsError
 from core.settings import ASSETS
 from core.types import LocalText, said
+from core.yaml_text import read_yaml
 
 TRANSLATIONS_DIR = ASSETS / "translations"
 
@@ -62,7 +63,7 @@ def load_translator(language: Language, folder: Path = TRANSLATIONS_DIR) -> Tran
     """Return the translator of a language. Raises SettingsError where its file is missing or no table of texts."""
     path = folder / f"{language}.yaml"
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise SettingsError(f"The translation {path} cannot be read: {error}", f"翻译文件 {path} 无法读取：{error}") from error
     if not isinstance(loaded, dict):

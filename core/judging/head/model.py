@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.judging.head.files import Attention
 from core.judging.head.layout import Window
+from core.judging.transformers.light import import_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +53,7 @@ class Seen:
 
 def load_backbone(folder: Path, dtype: torch.dtype, device: str) -> Any:
     """Return the base model without its language head, in evaluation mode."""
+    import_transformers()
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import JudgeError
+from core.judging.transformers.light import import_transformers
 from core.judging.transformers.lite import lite_format, load_lite
 from core.judging.transformers.options import Precision, Quantization, TransformersOptions
 from core.judging.transformers.weights import MemoryNeed, check_memory, count_parameters, find_weights, memory_need
@@ -179,6 +180,7 @@ def _check_lite(judge_id: str, options: TransformersOptions, folder: Path) -> No
 
 def load_weights(folder: Path, options: TransformersOptions, device: str, dtype: torch.dtype) -> Any:
     """Return the model of `folder`, quantized as the options say, or as lmdeploy's lite left it, on `device`."""
+    import_transformers()
     from transformers import AutoModelForCausalLM
 
     form = lite_format(folder)

@@ -13,6 +13,7 @@ import torch
 from core.faultmarks import MarkKind
 from core.judging.head.calibration import calibrated
 from core.judging.head.files import Attention, Calibration
+from core.judging.head.layout import Window
 from core.judging.head.model import cumulative_log_probabilities, last_states
 from tests.judging.head.build import PLAIN, made_up, tiny_base
 from training.context import Stopped
@@ -91,6 +92,35 @@ def test_only_what_the_method_names_learns(base: Path, method: Method) -> None:
     adapters = [name for name in one.trainable() if "lora_" in name]
     assert bool(adapters) is (method is Method.LORA)
     assert len(adapters) == len([name for name in one.trainable() if name.startswith("backbone.")]) or method is Method.FULL
+
+
+def test_an_adapter_learns_in_fp32_above_a_base_in_bf16(base: Path) -> None:
+    whole, half = (make_learner(base, LearnerOptions(max_length=256, rank=4, half=half), 5) for half in (False, True))
+    assert {weight.dtype for weight in half.trainable().values()} == {torch.float32}
+    frozen = half.backbone.get_base_model().parameters()
+    assert {weight.dtype for weight in frozen if not weight.requires_grad} == {torch.bfloat16}
+    seen = [one.glance(one.batch([row.windows[0] for row in rows(one, 8, 1)])).tags.detach() for one in (whole, half)]
+    assert float((seen[0] - seen[1]).abs().mean()) < 0.02 * float(seen[0].abs().mean())
+    held = rows(half, 20, 2)
+    before = figures(half, held, 4096)
+    told = pretrain(half, rows(half, 200, 1), held, Schedule(5e-3, 1e-2, 1, 512, patience=9), Unwatched())
+    assert told is not None
+    assert told.loss < before.loss
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
+@pytest.mark.parametrize("width", [64, 192, 200, 320])
+def test_gradients_are_finite_at_any_width_however_low_the_scores(base: Path, width: int) -> None:
+    one = make_learner(base, LearnerOptions(max_length=512, rank=4, device="cuda", half=True), 5)
+    for name, weight in one.backbone.named_parameters():
+        if name.endswith(("q_proj.base_layer.bias", "k_proj.base_layer.bias")):
+            weight.data.fill_(40.0 if "q_proj" in name else -40.0)
+    ids = tuple(3 + place % 40 for place in range(width))
+    windows = [Window(ids[:length], tuple((place, place + 1) for place in range(length))) for length in (width, width - 9)]
+    one.glance(one.batch(windows)).tags.sum().backward()  # type: ignore[no-untyped-call]
+    gradients = [weight.grad for name, weight in one.trainable().items() if name.startswith("backbone.")]
+    assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
 
 
 @pytest.mark.parametrize("attention", list(Attention))

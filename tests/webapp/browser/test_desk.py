@@ -77,7 +77,7 @@ def test_an_example_is_retired_with_a_way_back_and_relabelled_with_a_reason(desk
     assert page.locator(".toast").count() == 0  # the browser asks for the name first
     page.fill("input[name=author]", "Lin")
     page.get_by_role("button", name="Retire").click()
-    expect(page.locator(".toast")).to_contain_text("1 examples retired")
+    expect(page.locator(".toast")).to_contain_text("Examples retired: 1")
     expect(page.locator(".detail")).to_contain_text("retired today")
     page.locator(".toast").get_by_role("button", name="Undo").click()
     expect(page.locator(".toast")).to_contain_text("Undone")
