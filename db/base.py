@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from core.types import LocalText
 from db.models import Base
+from db.searches import SearchHits
 
 T = TypeVar("T")
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -23,10 +24,11 @@ INSERT_CHUNK = 5_000
 
 
 class StoreBase:
-    """A part of the store: everything happens on `engine`, in transactions of its own."""
+    """A part of the store: everything happens on `engine`, in transactions of its own; what one part has searched for, no other reads again."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.searches = SearchHits()
 
 
 def table_of(record: type[Base]) -> Table:

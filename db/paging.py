@@ -1,96 +1,22 @@
 """Which rows stand on a page of a run's table.
 
 Every order is one index of `verdicts` that carries the columns of all filters, so that a page is found without touching
-a row. Rows that have no verdict yet stand after all others where the order is the verdict's. Only a search reads texts:
-once, for items never change; its hits are remembered, and turning pages costs no second reading. The texts of a long
-sheet are read by a thread a core, for SQLite itself uses one (PostgreSQL has parallel scans of its own).
+a row. Rows that have no verdict yet stand after all others where the order is the verdict's. Only a search reads texts
+(`db.searches`).
 """
 
 from __future__ import annotations
 
-import json
-import os
-import threading
-from array import array
-from collections import OrderedDict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, SQLColumnExpression, exists, func, or_, select, text, union_all
+from sqlalchemy import ColumnElement, Connection, SQLColumnExpression, exists, func, select, text, union_all
 
 from core.queries import RowQuery, RowSort
 from core.types import JudgementStatus, Run, RunState
 from db.base import AnySelect
-from db.engine import reading
 from db.models import ItemRecord, JudgementRecord, VerdictRecord
 from db.records import STATUS_BITS
-
-_REMEMBERED_SEARCHES = 16
-# Of a sheet with so many rows and more, several threads read the texts; fewer rows take one some 20 ms.
-READ_BY_ONE = 10_000
-_MOST_THREADS = 4
-_SHIFT = 2**36  # beyond any id, and a place times it still fits 63 bits
-
-
-class SearchHits:
-    """Remembers which items of a sheet hold a text, in sheet order, for the latest searches; any thread may ask."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: OrderedDict[tuple[int, str], array[int]] = OrderedDict()
-        # One search at a time has several threads, each with a connection, so that searches never wait for each other's.
-        self._parted = threading.Lock()
-
-    def find(self, connection: Connection, sheet_id: int, wanted: str) -> array[int]:
-        """Return the ids of the items whose external id, prompt or text holds `wanted`; ASCII letters in either case."""
-        key = (sheet_id, wanted)
-        with self._lock:
-            if key in self._known:
-                self._known.move_to_end(key)
-                return self._known[key]
-        hits = self._read(connection, sheet_id, wanted)
-        with self._lock:
-            self._known[key] = hits
-            while len(self._known) > _REMEMBERED_SEARCHES:
-                self._known.popitem(last=False)
-        return hits
-
-    def _read(self, connection: Connection, sheet_id: int, wanted: str) -> array[int]:
-        """Read the texts of a sheet, in parts side by side where that pays."""
-        last = connection.execute(select(func.max(ItemRecord.position)).where(ItemRecord.sheet_id == sheet_id)).scalar_one() or 0
-        parts = min(_MOST_THREADS, os.cpu_count() or 1) if last >= READ_BY_ONE and connection.dialect.name == "sqlite" else 1
-        if parts == 1 or not self._parted.acquire(blocking=False):
-            return array("q", _hits(connection, sheet_id, wanted, 0, last + 1))
-        ends = [(last + 1) * part // parts for part in range(parts + 1)]
-
-        def read(start: int, end: int) -> Sequence[int]:
-            with reading(connection.engine) as own:
-                return _hits(own, sheet_id, wanted, start, end)
-
-        try:
-            with ThreadPoolExecutor(parts - 1, "search") as threads:
-                others = [threads.submit(read, start, end) for start, end in pairwise(ends[1:])]
-                hits = array("q", _hits(connection, sheet_id, wanted, *ends[:2]))
-                for other in others:
-                    hits.extend(other.result())
-        finally:
-            self._parted.release()
-        return hits
-
-
-def _hits(connection: Connection, sheet_id: int, wanted: str, start: int, end: int) -> Sequence[int]:
-    """Return the ids of the items from one position to before another that hold `wanted`, in order."""
-    record = ItemRecord
-    where = (record.sheet_id == sheet_id, record.position >= start, record.position < end, _holds(connection, wanted))
-    found = select(record.id, record.position).where(*where).order_by(record.position)
-    if connection.dialect.name != "sqlite":
-        return connection.execute(found).scalars().all()
-    # One answer, not one for each row: where many rows hold it, threads would spend their time taking turns for Python.
-    rows = found.subquery()
-    pairs = json.loads(connection.execute(select(func.json_group_array(rows.c.position * _SHIFT + rows.c.id))).scalar_one())
-    return [pair % _SHIFT for pair in sorted(pairs)]
+from db.searches import SearchHits
 
 
 def find_page(connection: Connection, run: Run, query: RowQuery, searches: SearchHits) -> tuple[list[int], int]:
@@ -107,19 +33,6 @@ def find_page(connection: Connection, run: Run, query: RowQuery, searches: Searc
         wanted = set(hits)
         ids = [item_id for item_id in finder.all() if item_id in wanted] if wanted else []
     return ids[start : start + size], len(ids)
-
-
-def _holds(connection: Connection, wanted: str) -> ColumnElement[bool]:
-    columns = (ItemRecord.external_id, ItemRecord.prompt, ItemRecord.text)
-    postgres = connection.dialect.name == "postgresql"
-    # Where there is no case to ignore, a plain search is faster than LIKE, but for SQLite's LIKE of what begins with an ASCII
-    # sign: it goes to that sign's places in one leap each, three times as fast as `instr` in Chinese texts.
-    if wanted.upper() == wanted.lower() and (postgres or not wanted[:1].isascii()):
-        place = func.strpos if postgres else func.instr
-        return or_(*(place(column, wanted) > 0 for column in columns))
-    pattern = "%" + wanted.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    # SQLite's LIKE ignores case by itself, and its ILIKE would copy every text in lower case.
-    return or_(*(column.ilike(pattern, escape="\\") if postgres else column.like(pattern, escape="\\") for column in columns))
 
 
 class _Finder:

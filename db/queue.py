@@ -38,8 +38,8 @@ from core.types import Outcome, Run
 from db.base import AnySelect
 from db.kept import Kept, VerdictKey, verdict_key
 from db.models import ItemRecord, LeaseRecord, PersonLabelRecord, VerdictRecord
-from db.paging import SearchHits
 from db.records import STATUS_BITS
+from db.searches import SearchHits
 
 _UNREAD = sum(STATUS_BITS[status] for status in unread_statuses())
 _OWN = {QueueView.MINE, QueueView.SKIPPED}
@@ -68,10 +68,10 @@ class SizesKey:
 
 
 class QueueMemory:
-    """What is remembered between pages of queues: searches, and the sizes of views of finished runs before people's labels."""
+    """What is remembered between pages of queues: the store's searches, and the sizes of views of finished runs before people's labels."""
 
-    def __init__(self) -> None:
-        self.searches = SearchHits()
+    def __init__(self, searches: SearchHits) -> None:
+        self.searches = searches
         self.streams: Kept[SizesKey, tuple[int, int]] = Kept(_SIZES_KEPT)
         self.views: Kept[SizesKey, list[int]] = Kept(_SIZES_KEPT)
 

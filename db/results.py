@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from core.errors import NotFound
 from core.queries import ExportRow, RowDetail, RowQuery, RunPage, RunRow, ShownExample
@@ -17,7 +17,7 @@ from db.base import StoreBase, spans
 from db.corrections import last_corrections, standing_corrections
 from db.engine import reading
 from db.models import ItemRecord, LibraryItemRecord, ShownRecord, VerdictRecord
-from db.paging import SearchHits, find_page
+from db.paging import find_page
 from db.records import VERDICT_COLUMNS, item_of, select_items, verdict_of
 from db.runs import get_run
 from db.work import examples_by_item, judgements_by_item
@@ -26,15 +26,11 @@ from db.work import examples_by_item, judgements_by_item
 class ResultStore(StoreBase):
     """Reads runs for pages and exports."""
 
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self._hits = SearchHits()
-
     def rows(self, run_id: int, query: RowQuery) -> RunPage:
         """Return one page of a run's rows and how many match. A page beyond the last is empty. Raises NotFound."""
         with reading(self.engine) as connection:
             run = get_run(connection, run_id)
-            ids, total = find_page(connection, run, query, self._hits)
+            ids, total = find_page(connection, run, query, self.searches)
             return RunPage(tuple(_run_rows(connection, run, ids)), total, query.page, query.page_size)
 
     def row(self, run_id: int, item_id: int) -> RowDetail:

@@ -61,7 +61,7 @@ class ReviewStore(StoreBase):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._queues = QueueMemory()
+        self._queues = QueueMemory(self.searches)
 
     def queue(self, run_id: int, query: QueueQuery, annotator: str = "") -> QueuePage:
         """Return one page of a queue. Raises NotFound."""

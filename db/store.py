@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
-
 from db.agreement import AgreementStore
 from db.asked_again import AskedAgainStore
 from db.corrections import CorrectionStore
@@ -42,10 +40,6 @@ class SqlStore(
 
     Every method opens and closes its own transaction, and raises StoreError where the database cannot be used.
     """
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine)
-        self._hits = self._queues.searches  # what one page has searched for, no other reads again
 
     def close(self) -> None:
         """Close the pooled connections; the store opens new ones when it is used again."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.errors import NotFound
 from core.queries import ExportRow, RowQuery, RowSort, ShownExample
 from core.types import Decision, Example, Judgement, JudgementStatus, Outcome, Run
-from db import paging
+from db import searches
 from db.store import SqlStore
 from tests.db.build import JUDGES, add_run, decision, judgement
 
@@ -112,8 +112,8 @@ def test_a_search_read_in_parts_finds_what_one_in_a_piece_finds(store: SqlStore,
     whole = [[row.item.id for row in store.rows(run.id, query).rows] for query in queries]
     assert len(whole[0]) == ROWS
     assert [len(found) for found in whole[-2:]] == [10, 1]
-    monkeypatch.setattr(paging, "READ_BY_ONE", 1)
-    monkeypatch.setattr(paging.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(searches, "READ_BY_ONE", 1)
+    monkeypatch.setattr(searches.os, "cpu_count", lambda: 3)
     forgetful = SqlStore(store.engine)
     with ThreadPoolExecutor(4) as threads:  # one of them reads in parts, the others as it comes
         found = list(threads.map(lambda query: [row.item.id for row in forgetful.rows(run.id, query).rows], queries))

@@ -10,11 +10,9 @@ from core.errors import PingpanError
 def main() -> None:
     """Run the command line of this process and exit."""
     from webapp.cli.app import app
-    from webapp.cli.opened import one_command
 
     try:
-        with one_command():
-            app()
+        app()
     except PingpanError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)

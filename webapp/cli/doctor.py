@@ -14,7 +14,6 @@ from rich.table import Table
 
 from core.errors import PingpanError
 from core.settings import Settings, load_settings
-from webapp.cli.opened import open_workbench
 
 SMALLEST_FREE_GB = 2.0
 PACKAGES = ("gradio", "sqlalchemy", "chromadb", "scikit-learn")
@@ -90,7 +89,9 @@ def _panels(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    workbench = open_workbench(settings)
+    from webapp.workbench import Workbench
+
+    workbench = Workbench.open(settings)
     return f"{settings.resolved_database_url().split('@')[-1]}: {len(workbench.runs())} runs, {len(workbench.libraries())} libraries"
 
 

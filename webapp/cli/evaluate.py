@@ -12,9 +12,9 @@ from rich.table import Table
 
 from core import metrics
 from core.errors import SheetError
+from core.settings import load_settings
 from core.types import Dimension, DimensionKind, Judgement, JudgementStatus, Run, RunState, Verdict, said
 from webapp.cli.judge import follow, print_problems, resolve_library
-from webapp.cli.opened import open_workbench
 from webapp.workbench import Workbench
 
 
@@ -44,7 +44,7 @@ class _Answers:
 def run_evaluate(sheet: Path, library: str, panel: str | None, aggregator: str | None, *, skip_bad_rows: bool) -> int:
     """Judge a labelled sheet, print the figures, and return the exit status."""
     console = Console(stderr=True)
-    workbench = open_workbench()
+    workbench = Workbench.open(load_settings())
     preview = workbench.preview(sheet)
     print_problems(console, preview)
     stored = workbench.store_sheet(preview.token, worksheet=preview.worksheet, mapping=preview.mapping, skip_bad_rows=skip_bad_rows)

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from core.errors import JobError
 from core.processes import is_alive
+from core.settings import load_settings
 from core.training import EventKind, Job, JobKind, JobState
 from core.types import said
 from training.faults.spec import FaultPretrainSpec
 from training.presets import PRESETS
 from training.process import ExitStatus
 from training.specs import JobSpec, QuantizeMethod, read_spec
-from webapp.cli import opened
 from webapp.job_runner import Runner
 from webapp.services.training import products
 from webapp.services.training.chains import Forms
@@ -51,7 +51,7 @@ class RunOptions:
 
 def open_workbench() -> Workbench:
     """Return the workbench, with what jobs told since anybody looked written down."""
-    workbench = opened.open_workbench()
+    workbench = Workbench.open(load_settings())
     Runner(workbench.store, workbench.settings).follow()
     return workbench
 

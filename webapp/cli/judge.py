@@ -15,8 +15,8 @@ from core.errors import SheetError
 from core.ingest.export import check_place
 from core.ingest.export_csv import result_encoding
 from core.queries import RunProgress
+from core.settings import load_settings
 from core.types import Library, Outcome, RowProblem, Run, RunState, Severity, said
-from webapp.cli.opened import open_workbench
 from webapp.workbench import ExportTargets, SheetPreview, Workbench
 
 SHOWN_WARNINGS = 20
@@ -44,7 +44,7 @@ def run_judge(options: JudgeOptions) -> int:
     """Judge a sheet and write its results; return the exit status."""
     console = Console(stderr=True)
     targets = export_targets(options.out, options.full, options.jsonl, options.encoding)
-    workbench = open_workbench()
+    workbench = Workbench.open(load_settings())
     preview = workbench.preview(options.sheet, worksheet=options.worksheet, mapping=parse_columns(options.columns))
     print_problems(console, preview)
     sheet = workbench.store_sheet(preview.token, worksheet=preview.worksheet, mapping=preview.mapping, skip_bad_rows=options.skip_bad_rows)
@@ -66,7 +66,7 @@ def run_export(run_id: int, out: Path, full: Path | None, jsonl: Path | None, en
     """Write the results of a run again."""
     console = Console(stderr=True)
     targets = export_targets(out, full, jsonl, encoding)
-    workbench = open_workbench()
+    workbench = Workbench.open(load_settings())
     if aggregator is not None:
         workbench.reaggregate(run_id, aggregator)
     workbench.export_all(run_id, targets)

@@ -7,13 +7,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from core.settings import load_settings
 from core.types import Library
-from webapp.cli.opened import open_workbench
+from webapp.workbench import Workbench
 
 
 def list_runs() -> None:
     """Print the latest runs, newest first."""
-    workbench = open_workbench()
+    workbench = Workbench.open(load_settings())
     table = Table("run", "sheet", "panel", "aggregator", "state", "rows", "started", box=None)
     for run in workbench.runs():
         started = run.started_at.astimezone().strftime("%Y-%m-%d %H:%M") if run.started_at else ""
@@ -23,7 +24,7 @@ def list_runs() -> None:
 
 def ask_again(run_id: int, judge_id: str) -> None:
     """Queue a run again for its answers that are no votes and print how many they are."""
-    count = open_workbench().ask_again(run_id, judge_id=judge_id)
+    count = Workbench.open(load_settings()).ask_again(run_id, judge_id=judge_id)
     Console().print(
         f"run {run_id}: {count} answers are asked for again" if count else f"run {run_id}: every answer is a vote or an abstention"
     )
@@ -33,23 +34,23 @@ def purge_runs() -> None:
     """Remove runs that were deleted long ago and print which."""
     from webapp.services.housekeeping import Housekeeping
 
-    gone = Housekeeping(open_workbench().store).purge()
+    gone = Housekeeping(Workbench.open(load_settings()).store).purge()
     Console().print(f"removed for good: runs {', '.join(map(str, gone))}" if gone else "no run was deleted more than 30 days ago")
 
 
 def list_libraries() -> None:
     """Print the libraries."""
-    _print_libraries(list(open_workbench().libraries()))
+    _print_libraries(list(Workbench.open(load_settings()).libraries()))
 
 
 def import_library(file: Path, name: str) -> None:
     """Import a file of labelled rows and print the library it became."""
-    _print_libraries([open_workbench().import_library(file, name)])
+    _print_libraries([Workbench.open(load_settings()).import_library(file, name)])
 
 
 def reindex_libraries(name: str) -> None:
     """Build the vector index of one library, or of all, again."""
-    workbench = open_workbench()
+    workbench = Workbench.open(load_settings())
     libraries = [workbench.library_named(name)] if name else list(workbench.libraries())
     for library in libraries:
         seconds = workbench.reindex(library.id)
@@ -58,7 +59,7 @@ def reindex_libraries(name: str) -> None:
 
 def export_faults(file: Path) -> None:
     """Write what people answered to suspected faults and print how many texts that are."""
-    count = open_workbench().fault_answers.export(file)
+    count = Workbench.open(load_settings()).fault_answers.export(file)
     Console().print(f"{file}: {count} texts with answers", markup=False, soft_wrap=True)
 
 

@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from core.errors import ExportError
+from core.settings import load_settings
 from core.training import SnapshotFilter, Split
 from core.types import Origin, said
-from webapp.cli.opened import open_workbench
 from webapp.services.training.snapshots import ExportFormat, SnapshotChoices
+from webapp.workbench import Workbench
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class MakeOptions:
 
 def make_snapshot(options: MakeOptions) -> None:
     """Freeze a snapshot, or with `dry_run` only say what it would hold."""
-    workbench = open_workbench()
+    workbench = Workbench.open(load_settings())
     library_ids = tuple(workbench.library_named(name).id for name in options.libraries)
     chosen = SnapshotFilter(
         library_ids,
@@ -67,7 +68,7 @@ def make_snapshot(options: MakeOptions) -> None:
 def list_snapshots() -> None:
     """Print the snapshots, newest first."""
     table = Table("snapshot", "name", "lineage", "train", "held out", "examples", "sha256", "frozen", box=None)
-    for one in open_workbench().snapshots.snapshots():
+    for one in Workbench.open(load_settings()).snapshots.snapshots():
         frozen = one.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
         counts = (str(one.train_rows), str(one.held_out_rows), str(one.examples))
         table.add_row(str(one.id), one.name, one.lineage, *counts, one.sha256[:12], frozen)
@@ -76,7 +77,7 @@ def list_snapshots() -> None:
 
 def show_snapshot(snapshot_id: int, rows: int, split: Split) -> None:
     """Check a snapshot's files and print what it holds, and the first rows of a side with their prompts."""
-    desk = open_workbench().snapshots
+    desk = Workbench.open(load_settings()).snapshots
     info, console = desk.info(snapshot_id), Console()
     console.print(
         f"{info.name} (lineage {info.lineage}): {info.train_rows} training and {info.held_out_rows} held-out rows in {info.families} "
@@ -96,7 +97,7 @@ def show_snapshot(snapshot_id: int, rows: int, split: Split) -> None:
 
 def export_snapshot(snapshot_id: int, kind: str, split: Split, out: Path | None) -> None:
     """Write one side of a snapshot in another tool's format and print where."""
-    path = open_workbench().snapshots.export(snapshot_id, _kind(kind), split)
+    path = Workbench.open(load_settings()).snapshots.export(snapshot_id, _kind(kind), split)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, out)
@@ -105,7 +106,7 @@ def export_snapshot(snapshot_id: int, kind: str, split: Split, out: Path | None)
 
 def import_training(file: Path, library: str, kind: str, dimension: str, *, whole_prompts: bool, skip_bad_rows: bool) -> None:
     """Make a library of a training file and print what became of its records."""
-    made = open_workbench().snapshots.import_training_file(
+    made = Workbench.open(load_settings()).snapshots.import_training_file(
         file,
         library,
         kind=_kind(kind) if kind else None,
