@@ -32,6 +32,7 @@ from webapp.pages.render import load_renderer
 from webapp.pages.shell import NAVIGATION
 from webapp.pages.translate import Language, preferred_language
 from webapp.review_routes import review_routes
+from webapp.styled import StyledPages, is_page
 from webapp.traffic import Traffic, TrafficMeter
 from webapp.training_routes import training_routes
 from webapp.why_routes import why_routes
@@ -149,7 +150,7 @@ class FriendlyNotFound:
 
         async def watch(message: Message) -> None:
             nonlocal replaced
-            if message["type"] == "http.response.start" and message["status"] == 404 and wants_page and not _is_page(message):
+            if message["type"] == "http.response.start" and message["status"] == 404 and wants_page and not is_page(message):
                 replaced = True
                 await plain_page(_language(request), 404)(scope, receive, send)
             elif not replaced:
@@ -158,20 +159,17 @@ class FriendlyNotFound:
         await self.app(scope, receive, watch)
 
 
-def _is_page(message: Message) -> bool:
-    headers = {name.lower(): value for name, value in message.get("headers", ())}
-    return bytes(headers.get(b"content-type", b"")).startswith(b"text/html")
-
-
 def _mount_pages(app: FastAPI, workbench: Workbench, settings: Settings, *, login: bool) -> None:
     os.environ.update(GRADIO_ENVIRONMENT)
     import gradio as gr
 
     from webapp.pages.site import build_site, theme
 
+    styles = [f'<link rel="stylesheet" href="/assets/{name}?v={_fingerprint(WEB / name)}">' for name in STYLES]
+    app.add_middleware(StyledPages, markup="\n".join(styles))
     head = "\n".join(
         (
-            *(f'<link rel="stylesheet" href="/assets/{name}?v={_fingerprint(WEB / name)}">' for name in STYLES),
+            *styles,
             '<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">',
             *(f'<script src="/assets/{name}?v={_fingerprint(WEB / name)}"></script>' for name in SCRIPTS),
         )

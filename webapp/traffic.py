@@ -7,6 +7,8 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from webapp.styled import is_page
+
 # Nobody asked for anything for so long: the page that was asked for stands.
 CALM_SECONDS = 1.0
 # A server that is never left alone does its work beside the requests after so long; one that nobody visits, too.
@@ -69,8 +71,7 @@ class TrafficMeter:
         async def watch(message: Message) -> None:
             nonlocal page
             if message["type"] == "http.response.start" and message["status"] == 200:
-                headers = {name.lower(): value for name, value in message.get("headers", ())}
-                page = bytes(headers.get(b"content-type", b"")).startswith(b"text/html")
+                page = is_page(message)
             await send(message)
 
         self.traffic.began()

@@ -367,18 +367,18 @@
   // -- dialogs live outside of what the server draws
   let shown = null;
   function dialog(template) {
-    if (shown || !$(template)) return null;
-    shown = Object.assign(document.createElement("dialog"), { className: "rv-dialog" });
-    shown.append($(template).content.cloneNode(true));
-    const close = button("×", () => shown?.close());
+    if (shown?.open || !$(template)) return null; // a closed one is told of its closing later: the next key need not wait for it
+    const box = Object.assign(document.createElement("dialog"), { className: "rv-dialog" });
+    box.append($(template).content.cloneNode(true));
+    const close = button("×", () => box.close());
     close.className = "rv-close";
     close.setAttribute("aria-label", $("header.top").dataset.close || "×");
-    shown.append(close);
-    shown.addEventListener("close", () => { shown?.remove(); shown = null; });
-    shown.addEventListener("click", (event) => { if (event.target === shown) shown.close(); });
-    document.body.append(shown);
-    shown.showModal();
-    return shown;
+    box.append(close);
+    box.addEventListener("close", () => box.remove());
+    box.addEventListener("click", (event) => { if (event.target === box) box.close(); });
+    document.body.append(box);
+    box.showModal();
+    return (shown = box);
   }
   function askName(then = null) {
     if (cookie("pingpan_login")) return location.assign(`/login?language=${language()}&next=${encodeURIComponent(location.pathname + location.search)}`);
@@ -425,7 +425,7 @@
   };
   document.addEventListener("keydown", (event) => {
     // An input method that is composing sends the keys of its own choices (keyCode 229): they are not meant for the page.
-    if (!root() || shown || event.isComposing || event.keyCode === 229 || event.key === "Process" || event.defaultPrevented) return;
+    if (!root() || shown?.open || event.isComposing || event.keyCode === 229 || event.key === "Process" || event.defaultPrevented) return;
     settle(); // what was drawn a moment ago is taken in before the key acts on it
     const field = event.target.closest?.("input, textarea, select, [contenteditable=true], [role=listbox]");
     if (field) {

@@ -90,6 +90,7 @@
       const reply = await answer.json();
       if (!answer.ok) throw new Error(reply.message || broken());
       if (mine !== turn || !host) return;
+      if (asked !== location.search) return pingpan.redrawTraining(); // something was chosen or typed meanwhile: it is not drawn over
       const before = $("[data-candidate].on")?.dataset.candidate;
       patch(host, reply.page);
       settle();

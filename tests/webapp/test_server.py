@@ -46,6 +46,8 @@ def test_every_page_has_a_url_in_both_languages(client: TestClient, path: str) -
     answer = client.get(path)
     assert answer.status_code == 200
     assert "pingpan.js" in answer.text
+    head = answer.text.split("</head>")[0]  # styled before any script has run: Gradio's own look never shows
+    assert '<link rel="stylesheet" href="/assets/pingpan.css?' in head
 
 
 def test_health_and_static_files(client: TestClient) -> None:

@@ -36,7 +36,7 @@ def base(workbench: FakeWorkbench, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def faint(page: Page) -> object:
-    """Return the texts that stand out too little. Before the page's style is there, Gradio's own navigation shows: it is waited for."""
+    """Return the texts that stand out too little, by the page's own style: Gradio's navigation never shows in it."""
     expect(page.locator(".nav-holder:visible")).to_have_count(0)
     return page.evaluate(CONTRAST)
 

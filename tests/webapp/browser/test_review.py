@@ -320,8 +320,10 @@ def test_what_could_not_be_saved_is_kept_told_and_sent_again(workbench: Workbenc
     page.route("**/review/label", fail)
     item = give(page, lowest(page))
     expect(page.locator(".rv-status.bad")).to_contain_text("1 条还没存上")
-    page.on("dialog", lambda dialog: dialog.accept())  # the browser asks before leaving
-    page.reload()
+    with page.expect_event("dialog") as asked:  # the browser asks before leaving
+        page.evaluate("{ window.left = true; setTimeout(() => location.reload()); }")
+    asked.value.accept()
+    page.wait_for_function("!window.left")
     expect(page.locator(".rv-status.bad")).to_contain_text("1 条还没存上")
     assert people(workbench, item) == {}
     page.unroute("**/review/label")

@@ -75,7 +75,7 @@ def test_from_a_correction_to_a_promoted_candidate(real: tuple[str, Path], open_
     page.uncheck("[data-list=dimension][value=choice]")
     page.wait_for_url("**dimension=fluency*")
     page.get_by_role("button", name="冻结训练集").click()
-    page.wait_for_url("**snapshot=1**")
+    expect(page.locator("[data-training]")).to_have_attribute("data-query", re.compile("snapshot=1"))
     page.fill("[data-setting=model]", str(model))
     page.locator(".tr-more summary").first.click()
     settings = {"epochs": "3", "batch_size": "4", "accumulation": "1", "max_length": "8192", "evaluate_every": "4", "checkpoint_every": "4"}
