@@ -4,7 +4,8 @@ FROM python:3.13-slim
 RUN useradd --create-home --uid 10001 pingpan && mkdir /data && chown pingpan /data
 WORKDIR /app
 COPY requirements.txt ./
-RUN pip install --no-cache-dir -r requirements.txt
+COPY requirements-nodeps.txt ./
+RUN pip install --no-cache-dir -r requirements.txt && pip install --no-cache-dir --no-deps -r requirements-nodeps.txt
 COPY core core
 COPY db db
 COPY training training

@@ -46,7 +46,11 @@ file_of() {
 
 # This very content, on this Python.
 wanted() {
-    cat "$root/requirements.txt" "$(file_of "$1")" "$venv/pyvenv.cfg" | cksum
+    cat "$root/requirements.txt" "$root/requirements-nodeps.txt" "$(file_of "$1")" "$venv/pyvenv.cfg" | cksum
+}
+
+pip_install() {
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile "$@"
 }
 
 # install SET…: pip installs those that are not installed as they are wanted, in one go.
@@ -59,7 +63,7 @@ install() {
     done
     [ ${#sets[@]} = 0 ] && return
     say "Installing ${sets[*]} …"
-    "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-compile "${files[@]}" || {
+    { pip_install "${files[@]}" && { [ "${sets[0]}" != base ] || pip_install --no-deps -r "$root/requirements-nodeps.txt"; }; } || {
         say "Installing ${sets[*]} failed; what pip said stands above. Check the network and the free disk space, then run this again."
         exit 1
     }

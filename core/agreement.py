@@ -1,9 +1,8 @@
 """Agreement of raters, from counts of label patterns.
 
 Kappa and the mean absolute error are scikit-learn's, with the cells of a confusion matrix as samples and their counts as
-weights; alpha is that of the package `krippendorff`. Gwet's AC2 is computed here, for no package would do: irrCAC 0.4.4
-demands scipy 1.12.0 and a pandas below 3, `agreement` 0.1.2 wants every row by itself (and is GPL), `interrater` 2.0.0 has
-AC1 alone, and what `iaa-kit` 0.1.2 calls AC2 is Cohen's weighted kappa.
+weights; alpha is that of the package `krippendorff`, Gwet's AC2 that of irrCAC, the reference's own port. Where these
+packages take rows one by one and there are very many, the same formula is taken from the counts.
 
 Quadratic weights throughout, so that the figures of one pair can be compared; on nominal dimensions only equal labels
 agree (kappa is Cohen's, alpha nominal, AC2 is AC1). What a confusion matrix gives is remembered: a label of a person
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
     Counts = NDArray[np.float64]
 
 JUDGES, PEOPLE = "judges", "people"
-# The package's arrays have units x labels x labels numbers; so many of them (4,000 rows of five labels) cost 3 to 4 ms and 3 MB.
+# Alpha's package has arrays of units x labels x labels numbers; so many of them (4,000 rows of five labels) cost 3 to 4 ms and 3 MB.
 MOST_CELLS = 100_000
 _REMEMBERED = 4_000
+_DIGITS = 12  # irrCAC rounds
 
 
 def tables(counts: VoteCounts, dimensions: Mapping[str, Dimension]) -> Agreement:
@@ -68,14 +68,52 @@ def quadratic_weights(labels: Sequence[int], kind: DimensionKind) -> Counts:
     return 1.0 - apart**2
 
 
-def gwet(units: Counts, weights: Counts) -> float | None:
-    """Return Gwet's AC2 (AC1 with identity weights), None where no unit has two labels or there is one label only.
+def gwet(units: Counts, times: Counts, weights: Counts) -> float | None:
+    """Return Gwet's AC2 of several raters (AC1 with identity weights), None where no unit has two labels or there is one label only.
 
-    `units` has a row a unit and a column a label: how many raters gave that label to the unit; `weights` are those of
-    agreement. Units with one rater count for the expected agreement alone, as in the source.
+    `units` has a row a kind of unit and a column a label: how many raters gave that label; `times` says how many units are of
+    each kind; `weights` (label x label) are those of agreement. Units with one rater count for the expected agreement alone.
+    The package takes units one by one; where that would be more than MOST_CELLS numbers, the same formula is taken from the counts.
     Source: Gwet, "Handbook of Inter-Rater Reliability", 4th edition, 2014, chapters 3 and 5 (several raters, missing ratings).
     """
-    return _gwet(units, np.ones(len(units)), weights)
+    given, number = units[times > 0].astype(int), times[times > 0].astype(int)
+    raters, labels = given.sum(axis=1), units.shape[1]
+    if labels < 2 or not (raters >= 2).any():
+        return None
+    if number.sum() == 1 or number.sum() * labels**2 > MOST_CELLS:  # of one unit the package cannot tell an error, and fails
+        return gwet_from_counts(given, number, weights)
+    import pandas as pd
+    from irrCAC.raw import CAC
+
+    rows = np.full((len(given), raters.max()), np.nan)
+    for row, counts in zip(rows, given, strict=True):
+        row[: counts.sum()] = np.repeat(np.arange(labels), counts)
+    with np.errstate(all="ignore"):  # wholly equal labels have no standard error
+        found = CAC(pd.DataFrame(np.repeat(rows, number, axis=0)), weights=weights, categories=list(range(labels)), digits=_DIGITS).gwet()
+    return float(found["est"]["coefficient_value"])
+
+
+def gwet_of_two(matrix: Counts, weights: Counts) -> float | None:
+    """Return Gwet's AC2 of two raters' confusion matrix (see gwet), None where it is empty or has one label only."""
+    if len(matrix) < 2 or not matrix.any():
+        return None
+    import pandas as pd
+    from irrCAC.table import CAC
+
+    with np.errstate(all="ignore"):
+        found = CAC(pd.DataFrame(matrix), weights=weights, digits=_DIGITS).gwet()
+    return float(found["est"]["coefficient_value"])
+
+
+def gwet_from_counts(units: Counts, times: Counts, weights: Counts) -> float:
+    """Return AC2 without a row a unit; every unit has a rater, one of them has two, and there are two labels (see gwet)."""
+    raters, labels = units.sum(axis=1), units.shape[1]
+    several = raters >= 2
+    agreed = (units * (units @ weights - 1.0)).sum(axis=1)[several] / (raters * (raters - 1.0))[several]
+    observed = float((agreed * times[several]).sum() / times[several].sum())
+    share = (units / raters[:, None] * times[:, None]).sum(axis=0) / times.sum()
+    expected = float(weights.sum() / (labels * (labels - 1)) * (share * (1.0 - share)).sum())
+    return (observed - expected) / (1.0 - expected)
 
 
 def krippendorff_alpha(units: Counts, times: Counts, kind: DimensionKind) -> float | None:
@@ -126,20 +164,6 @@ def cohen_kappa(matrix: Counts, labels: Sequence[int], kind: DimensionKind) -> f
     return float(cohen_kappa_score(values[first], values[second], labels=list(scale), weights=weights, sample_weight=matrix[first, second]))
 
 
-def _gwet(units: Counts, times: Counts, weights: Counts) -> float | None:
-    raters = units.sum(axis=1)
-    several = raters >= 2
-    if not several.any() or units.shape[1] < 2:
-        return None
-    agreed = (units * (units @ weights - 1.0)).sum(axis=1)[several] / (raters * (raters - 1.0))[several]
-    observed = float((agreed * times[several]).sum() / times[several].sum())
-    rated = raters >= 1
-    share = (units[rated] / raters[rated, None] * times[rated, None]).sum(axis=0) / times[rated].sum()
-    labels = units.shape[1]
-    expected = float(weights.sum() / (labels * (labels - 1)) * (share * (1.0 - share)).sum())
-    return None if expected >= 1.0 - 1e-12 else (observed - expected) / (1.0 - expected)
-
-
 @dataclass(frozen=True, slots=True)
 class _Figures:
     """What a confusion matrix gives."""
@@ -163,7 +187,7 @@ def _figures(cells: tuple[tuple[int, ...], ...], labels: tuple[int, ...], kind: 
             mae=float(mean_absolute_error(values[first], values[second], sample_weight=times)),
             kappa=cohen_kappa(matrix, labels, kind),
             alpha=krippendorff_alpha(units, times, kind),
-            ac2=_gwet(units, times, quadratic_weights(labels, kind)),
+            ac2=gwet_of_two(matrix, quadratic_weights(labels, kind)),
         )
 
 
@@ -233,7 +257,7 @@ def _group_figures(
     """Return alpha and Gwet's coefficient of patterns (places of the labels of a row's raters) and how many rows have each."""
     units = np.array([np.bincount(pattern, minlength=len(labels)) for pattern, _ in patterns], dtype=np.float64)
     times = np.array([rows for _, rows in patterns], dtype=np.float64)
-    return krippendorff_alpha(units, times, kind), _gwet(units, times, quadratic_weights(labels, kind))
+    return krippendorff_alpha(units, times, kind), gwet(units, times, quadratic_weights(labels, kind))
 
 
 def _distributions(counts: VoteCounts, dimension: Dimension, panel: Sequence[Rater], people: Sequence[Rater]) -> Iterable[Distribution]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core import agreement
-from core.agreement import alpha_from_counts, cohen_kappa, gwet, krippendorff_alpha, quadratic_weights, tables
+from core.agreement import alpha_from_counts, cohen_kappa, gwet, gwet_of_two, krippendorff_alpha, quadratic_weights, tables
 from core.review import VERDICT, QueueScope, Rater, Vote, VoteCount, VoteCounts
 from core.types import Dimension, DimensionKind
 
@@ -62,10 +62,25 @@ def test_alpha_of_kinds_of_rows_is_that_of_the_rows(kind: DimensionKind, level: 
     assert alpha_from_counts(kinds[paired][:, :4].astype(float), times[paired], kind) == pytest.approx(expected, abs=1e-9)
 
 
-def test_gwets_coefficients_of_the_published_example() -> None:
-    assert gwet(units(), quadratic_weights(SCALE, NOMINAL)) == pytest.approx(0.77544, abs=1e-5)
-    assert gwet(units(), quadratic_weights(SCALE, ORDINAL)) == pytest.approx(0.91400, abs=1e-5)
-    assert gwet(np.array([[1.0, 0.0]]), np.eye(2)) is None
+@pytest.mark.parametrize("most", [agreement.MOST_CELLS, 10])  # in rows, and from the counts as where there are very many
+def test_gwets_coefficients_of_the_published_example(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "MOST_CELLS", most)
+    assert gwet(units(), ONCE, quadratic_weights(SCALE, NOMINAL)) == pytest.approx(0.77544, abs=1e-5)
+    assert gwet(units(), ONCE, quadratic_weights(SCALE, ORDINAL)) == pytest.approx(0.91400, abs=1e-5)
+    twice = gwet(np.repeat(units(), 2, axis=0), np.ones(2 * len(ONCE)), quadratic_weights(SCALE, ORDINAL))
+    assert gwet(units(), ONCE * 2, quadratic_weights(SCALE, ORDINAL)) == pytest.approx(twice, abs=1e-9)
+
+
+def test_gwets_coefficient_at_its_edges() -> None:
+    weights = quadratic_weights(SCALE, ORDINAL)
+    same, apart = np.array([[0.0, 3, 0, 0, 0]]), np.array([[2.0, 0, 0, 0, 1]])
+    assert gwet(np.array([[1.0, 0.0]]), np.ones(1), np.eye(2)) is None  # one rater
+    assert gwet(same, np.array([5.0]), weights) == pytest.approx(1.0)
+    assert gwet(same, np.ones(1), weights) == pytest.approx(1.0)
+    assert gwet(np.concatenate([same, apart]), np.array([1.0, 0.0]), weights) == pytest.approx(1.0)
+    assert gwet_of_two(np.diag([0.0, 4, 0]), np.eye(3)) == pytest.approx(1.0)
+    assert gwet_of_two(np.array([[0.0, 1], [0, 0]]), np.eye(2)) == pytest.approx(-1.0)
+    assert gwet_of_two(np.zeros((2, 2)), np.eye(2)) is None
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 # The latest finished runs that are read ahead, and of these those that are likely to be compared.
 LATEST, COMPARED = 20, 3
-MODULES = ("scipy.stats", "sklearn.metrics", "krippendorff")
+MODULES = ("scipy.stats", "sklearn.metrics", "krippendorff", "irrCAC.raw", "irrCAC.table")
 
 
 def at_once(_over: threading.Event) -> None:
