@@ -7,6 +7,7 @@ PingpanError
 ├── SheetError             a file cannot be read as a sheet at all
 │   └── BadRowsError       the sheet has rows that cannot be judged and the user has not agreed to skip them
 ├── LibraryError           a library has no usable examples, or is unknown
+├── LabelError             a label cannot be taken (off the scale, without a name, nothing to undo)
 ├── RetrievalError         the index or the embedder cannot be used
 ├── JudgeError             a judge cannot start (missing weights, no label tokens, no memory)
 │   └── JudgeUnavailable   a judge cannot answer now; the run pauses and can go on later

@@ -95,7 +95,7 @@ def suspected_faults(judgement: Judgement) -> tuple[SuspectedFault, ...]:
         return ()
     try:
         facts = json.loads(reply)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ()
     listed = facts.get(FAULTS_KEY) if isinstance(facts, dict) else None
     found = [fault for entry in listed if (fault := fault_of(entry))] if isinstance(listed, list) else []

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from core.errors import PanelError
-from core.types import JudgeSpec, PanelSpec
+from core.types import JudgeSpec, LocalText, PanelSpec, said
 from core.yaml_text import read_yaml
 
 _Name = Annotated[str, Field(min_length=1, max_length=80)]
@@ -24,31 +24,40 @@ class _JudgeFile(BaseModel):
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     name: _Name | dict[str, _Name]
     family: str = Field(min_length=1)
-    options: dict[str, object] = Field(default_factory=dict)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class _PanelFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    names: dict[str, str]
+    names: dict[str, _Name]
     description: dict[str, str] = Field(default_factory=dict)
     lead: str
     schedule: Literal["together", "in_turn"] = "together"
     judges: list[_JudgeFile] = Field(min_length=1)
 
-    def faults(self) -> Iterator[str]:
+    def faults(self) -> Iterator[LocalText]:
         """Yield what pydantic cannot see: doubled ids, an unknown lead, a missing name."""
         ids = [judge.id for judge in self.judges]
         doubled = sorted({judge_id for judge_id in ids if ids.count(judge_id) > 1})
         if doubled:
-            yield f"judges: the ids {', '.join(doubled)} stand more than once; give each judge an id of its own"
+            yield {
+                "en": f"judges: the ids {', '.join(doubled)} stand more than once; give each judge an id of its own",
+                "zh": f"judges：编号 {'、'.join(doubled)} 重复，请为每个评委使用不同的编号",
+            }
         if self.lead not in ids:
-            yield f"lead: «{self.lead}» is no judge of this panel; write one of {', '.join(ids)}"
+            yield {
+                "en": f"lead: «{self.lead}» is no judge of this panel; write one of {', '.join(ids)}",
+                "zh": f"lead：评委组中没有「{self.lead}」，请从 {'、'.join(ids)} 中选一个",
+            }
         if "zh" not in self.names:
-            yield "names: the Chinese name is missing; add «zh: …»"
+            yield {"en": "names: the Chinese name is missing; add «zh: …»", "zh": "names：缺少中文名称，请补上「zh: …」"}
         for judge in self.judges:
             if isinstance(judge.name, dict) and "zh" not in judge.name:
-                yield f"judges: the Chinese name of {judge.id} is missing; add «zh: …» to its name, or write one name for all languages"
+                yield {
+                    "en": f"judges: the Chinese name of {judge.id} is missing; add «zh: …» to its name, or write one name for all languages",
+                    "zh": f"judges：{judge.id} 缺少中文名称，请在其 name 中补上「zh: …」，或只写一个各语言通用的名称",
+                }
 
 
 def load_panel(path: Path) -> PanelSpec:
@@ -62,12 +71,12 @@ def load_panel(path: Path) -> PanelSpec:
         raise PanelError(f"{path}: the panel file cannot be read: {error}", zh=f"{path}：评委组文件无法读取：{error}") from error
     try:
         panel = _PanelFile.model_validate(data)
-        faults = list(panel.faults())
+        faults: list[LocalText] = list(panel.faults())
     except ValidationError as error:
-        faults = [f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}" for e in error.errors()]
+        faults = [{"": f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}"} for e in error.errors()]
     if faults:
-        lines = "\n  ".join(faults)
-        raise PanelError(f"{path}: the panel file is wrong:\n  {lines}", zh=f"{path}：评委组文件有误：\n  {lines}")
+        en, zh = ("\n  ".join(said(fault, language) for fault in faults) for language in ("en", "zh"))
+        raise PanelError(f"{path}: the panel file is wrong:\n  {en}", zh=f"{path}：评委组文件有误：\n  {zh}")
     judges = tuple(_judge(judge) for judge in panel.judges)
     canonical = json.dumps(panel.model_dump(), sort_keys=True, ensure_ascii=False)
     digest = hashlib.sha256(canonical.encode()).hexdigest()
@@ -91,9 +100,9 @@ def load_panels(*folders: Path) -> dict[str, PanelSpec]:
         try:
             panels[path.stem] = load_panel(path)
         except PanelError as error:
-            faults.append(str(error))
+            faults.append(error.messages)
     if faults:
-        raise PanelError("\n".join(faults))
+        raise PanelError("\n".join(fault["en"] for fault in faults), zh="\n".join(fault["zh"] for fault in faults))
     return panels
 
 

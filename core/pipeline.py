@@ -406,7 +406,8 @@ class _Loop:
             raise DimensionError(
                 f"Row {item.source.row} ({item.external_id}) is of the dimension {item.dimension_id!r}, which has no file any more "
                 f"(there are: {known}). Put its file back, then resume the run.",
-                zh=f"第 {item.source.row} 行({item.external_id})的评判维度 {item.dimension_id!r} 已没有定义文件(现有:{known})。",
+                zh=f"第 {item.source.row} 行（{item.external_id}）的评判维度 {item.dimension_id!r} 已没有定义文件（现有：{known}）。"
+                "请放回该文件，然后继续运行。",
             )
         return dimension
 

@@ -345,8 +345,8 @@ class _Person:
 def fold(events: Iterable[LabelEvent]) -> ItemState:
     """Return what is true after `events` (oldest first).
 
-    An adjudication settles an item until it is taken back or somebody labels the item anew; otherwise the item has
-    people's label when all who labelled it agree (each person's last label counts), and none while they differ.
+    An adjudication settles an item until it is taken back, whatever is labelled meanwhile; otherwise the item has people's
+    label when all who labelled it agree (each person's last label counts), and none while they differ.
     """
     live = _without_retracted(events)
     people: dict[str, _Person] = {}

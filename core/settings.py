@@ -85,4 +85,7 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = [f"PINGPAN_{'_'.join(str(p) for p in e['loc']).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise SettingsError("These settings cannot be used; correct or unset them:\n  " + "\n  ".join(lines)) from error
+        told = "\n  ".join(lines)
+        raise SettingsError(
+            f"These settings cannot be used; correct or unset them:\n  {told}", zh=f"以下设置无法使用，请改正或取消：\n  {told}"
+        ) from error

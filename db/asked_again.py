@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, tuple_, update
 
 from core.queries import ReplacedJudgement
 from core.types import JudgementStatus, RunState
-from db.base import AnyRow, StoreBase, now, spans, table_of
+from db.base import AnyRow, StoreBase, clean, now, spans, table_of
 from db.engine import reading, writing
 from db.models import JudgementRecord, ReplacedRecord, RunRecord, TallyRecord, VerdictRecord
 from db.runs import get_run, held_by_worker, locked_run
@@ -60,7 +60,7 @@ def _troubles(connection: Connection, run_id: int, item_id: int | None, judge_id
 
 def _replace(connection: Connection, rows: Sequence[AnyRow], author: str) -> None:
     moment, record = now(), JudgementRecord
-    values = [{**{name: getattr(row, name) for name in _KEPT}, "author": author, "asked_again_at": moment} for row in rows]
+    values = [{**{name: getattr(row, name) for name in _KEPT}, "author": clean(author), "asked_again_at": moment} for row in rows]
     connection.execute(insert(table_of(ReplacedRecord)), values)
     for part in spans([(row.item_id, row.judge_id) for row in rows]):
         connection.execute(delete(record).where(record.run_id == rows[0].run_id, tuple_(record.item_id, record.judge_id).in_(part)))

@@ -13,13 +13,14 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from core.errors import StoreError
+from core.errors import NotFound, StoreError
 
 BUSY_TIMEOUT_MS = 60_000
 CONNECT_TIMEOUT_S = 10
@@ -38,17 +39,7 @@ def make_engine(url: str) -> Engine:
     parsed = _parse(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed)
-    try:
-        return create_engine(
-            parsed,
-            pool_pre_ping=True,
-            pool_size=5,
-            max_overflow=20,
-            json_serializer=_compact_json,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
-        )
-    except (NoSuchModuleError, ModuleNotFoundError, ArgumentError) as error:
-        raise _bad_url(parsed.render_as_string(hide_password=True), str(error)) from error
+    return _made(parsed, pool_pre_ping=True, pool_size=5, max_overflow=20, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
 
 
 @contextmanager
@@ -76,6 +67,12 @@ def translated(engine: Engine) -> Iterator[None]:
             "removed meanwhile, or an index is older than its library: run `./run.sh reindex` and try again.",
             zh=f"数据库拒绝了与其他数据不一致的记录({_first_line(error)})。请运行 `./run.sh reindex` 后重试。",
         ) from error
+    except (DataError, OverflowError, UnicodeEncodeError) as error:
+        # PostgreSQL says the one, SQLite's driver the others: of a number without bounds, or of half a character.
+        raise NotFound(
+            f"The database can hold nothing like it ({_first_line(error)}); check the number or the words that were asked for.",
+            zh=f"数据库中不可能有这样的内容（{_first_line(error)}）；请检查所给的编号或文字。",
+        ) from error
     except (DBAPIError, PoolTimeout) as error:
         raise _unusable(engine.url, error) from error
     except SQLAlchemyError as error:
@@ -99,6 +96,13 @@ def _parse(url: str) -> URL:
     return parsed
 
 
+def _made(url: URL, **options: Any) -> Engine:
+    try:
+        return create_engine(url, json_serializer=_compact_json, **options)
+    except (NoSuchModuleError, ModuleNotFoundError, ArgumentError) as error:
+        raise _bad_url(url.render_as_string(hide_password=True), str(error)) from error
+
+
 def _bad_url(url: str, reason: str) -> StoreError:
     return StoreError(
         f"PINGPAN_DATABASE_URL={url!r} cannot be used: {reason.splitlines()[0]}. It may be {_EXAMPLE}.",
@@ -109,7 +113,9 @@ def _bad_url(url: str, reason: str) -> StoreError:
 def _sqlite(url: URL) -> Engine:
     if url.database in {None, "", ":memory:"} or "mode=memory" in str(url):
         raise _bad_url(str(url), "an in-memory database is not seen by the worker process; name a file")
-    folder = Path(str(url.database)).expanduser().resolve().parent
+    if str(url.database).startswith("~"):
+        url = url.set(database=str(Path(str(url.database)).expanduser()))
+    folder = Path(str(url.database)).resolve().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -117,7 +123,7 @@ def _sqlite(url: URL) -> Engine:
             f"The database's folder {folder} cannot be made: {error.strerror}. Choose another with PINGPAN_HOME.",
             zh=f"无法创建数据库所在的文件夹 {folder}:{error.strerror}。请用 PINGPAN_HOME 另选一个。",
         ) from error
-    engine = create_engine(url, json_serializer=_compact_json, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = _made(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -148,7 +154,7 @@ def _compact_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _first_line(error: SQLAlchemyError) -> str:
+def _first_line(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return (str(cause).strip() or type(cause).__name__).splitlines()[0]
 

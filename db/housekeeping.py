@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Table, delete, select, update
 
+from core.errors import NotFound
 from core.types import RunState
 from db.base import StoreBase
 from db.engine import reading, writing
@@ -35,12 +36,13 @@ class HousekeepingStore(StoreBase):
             return list(connection.execute(query).scalars())
 
     def purge_run(self, run_id: int) -> None:
-        """Remove a deleted run for good: judgements, verdicts, examples shown, leases. Raises NotFound.
+        """Remove a deleted run for good: judgements, verdicts, examples shown, leases. Raises NotFound, for one that is not deleted too.
 
         What people did in it stays, as acts on their items. It goes in pieces; cut off in between, it goes on when called again.
         """
         with reading(self.engine) as connection:
-            get_run(connection, run_id)
+            if get_run(connection, run_id).deleted_at is None:
+                raise NotFound(f"There is no deleted run {run_id}; delete it first.", zh=f"没有已删除的任务 {run_id}；请先删除它。")
         for table in _referring():
             while not self._purge_piece(table, run_id):
                 pass

@@ -24,7 +24,7 @@ LibraryKey = tuple[str, int, str]
 class _Change:
     """What a new version adds and retires."""
 
-    added: Mapping[LibraryKey, SheetRow]
+    added: Mapping[LibraryKey, Mapping[str, object]]
     retired: tuple[int, ...]
 
 
@@ -38,7 +38,9 @@ class LibraryStore(StoreBase):
         changes nothing; otherwise what is gone is retired, never deleted, and the version changes. Raises LibraryError
         when no row has a label.
         """
-        wanted = {(row.content_hash, row.gold, row.external_id): row for row in reversed(list(rows)) if row.gold is not None}
+        # By what will be stored: a row that had to be cleaned is the same one the next time.
+        cleaned = [(sheet_row_values(row), row.gold) for row in rows if row.gold is not None]
+        wanted = {(str(row["content_hash"]), label, str(row["external_id"])): row for row, label in reversed(cleaned)}
         if not wanted:
             raise LibraryError(
                 f"The library {name!r} would have no labelled row; add a label column (标注分值) with values on the scale.",
@@ -116,7 +118,7 @@ def active_keys(connection: Connection, library_id: int) -> dict[LibraryKey, int
 
 def _apply(connection: Connection, library_id: int, sequence: int, change: _Change, origin: Origin, author: str) -> None:
     # In the order of their keys, so that equal libraries get equal ids in equal databases.
-    values = [{**sheet_row_values(change.added[key]), "label": key[1], "origin": origin, "author": author} for key in sorted(change.added)]
+    values = [{**change.added[key], "label": key[1], "origin": origin, "author": author} for key in sorted(change.added)]
     commit_version(connection, library_id, sequence, values, change.retired)
 
 

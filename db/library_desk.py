@@ -76,8 +76,7 @@ class LibraryDeskStore(StoreBase):
             get_library(connection, library_id)
             active = (record.library_id == library_id, record.retired_in.is_(None))
             counts = connection.execute(select(*keys, func.count()).where(*active).group_by(*keys)).all()
-            retired = select(func.count()).where(record.library_id == library_id, record.retired_in.is_not(None), ~_stands_again())
-            gone = connection.execute(retired).scalar_one()
+            gone = connection.execute(select(func.count()).where(*_gone(library_id))).scalar_one()
         labels: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
         origins: dict[Origin, int] = defaultdict(int)
         authors: dict[str, int] = defaultdict(int)
@@ -127,12 +126,10 @@ class LibraryDeskStore(StoreBase):
                     },
                 )
             hashes = {content: label for content, label, _ in added}
-            retired = [
-                item_id
-                for (content, label, _), item_id in active_keys(connection, library_id).items()
-                if content in hashes and label != hashes[content]
-            ]
-            return _changed(connection, row, list(added.values()), retired, unchanged=labelled - len(wanted))
+            active = active_keys(connection, library_id)
+            retired = [item_id for (content, label, _), item_id in active.items() if label != hashes.get(content, label)]
+            new = [values for key, values in added.items() if key not in active]
+            return _changed(connection, row, new, retired, unchanged=labelled - len(wanted))
 
     def retire_examples(self, library_id: int, example_ids: Sequence[int], author: str) -> LibraryChange:  # noqa: ARG002
         """Take active items out of a library in a new version. Raises NotFound."""
@@ -167,11 +164,8 @@ class LibraryDeskStore(StoreBase):
             leaving = [example_id for example_id in added if example_id in standing]
             back = [labelled_of(_example(connection, library_id, example_id)) for example_id in retired]
             left = {key for key, item_id in keys.items() if item_id not in set(leaving)}
-            values = [
-                _values(item, item.label, item.origin, item.author)
-                for item in back
-                if (item.content_hash, item.label, item.external_id) not in left
-            ]
+            wanted = {(item.content_hash, item.label, item.external_id): item for item in back}
+            values = [_values(item, item.label, item.origin, item.author) for key, item in wanted.items() if key not in left]
             return _changed(connection, row, values, leaving, unchanged=len(back) - len(values))
 
     # Who was shown what
@@ -232,13 +226,8 @@ class LibraryDeskStore(StoreBase):
 
 def _conditions(connection: Connection, library_id: int, query: LibraryQuery) -> list[ColumnElement[bool]]:
     record = LibraryItemRecord
-    retired = query.standing is Standing.RETIRED
-    found: list[ColumnElement[bool]] = [
-        record.library_id == library_id,
-        record.retired_in.is_not(None) if retired else record.retired_in.is_(None),
-    ]
-    if retired:
-        found.append(~_stands_again())
+    active = (record.library_id == library_id, record.retired_in.is_(None))
+    found: list[ColumnElement[bool]] = list(_gone(library_id) if query.standing is Standing.RETIRED else active)
     if query.dimension_id:
         found.append(record.dimension_id == query.dimension_id)
     if query.label is not None:
@@ -248,11 +237,22 @@ def _conditions(connection: Connection, library_id: int, query: LibraryQuery) ->
     if query.author:
         found.append(record.author == query.author)
     if query.search:
-        pattern = "%" + query.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        pattern = "%" + clean(query.search).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         columns = (record.external_id, record.prompt, record.text)
         postgres = connection.dialect.name == "postgresql"
         found.append(or_(*((column.ilike if postgres else column.like)(pattern, escape="\\") for column in columns)))
     return found
+
+
+def _gone(library_id: int) -> tuple[ColumnElement[bool], ...]:
+    """Return what holds for the retired items that do not stand again; of one that was retired several times, for the last."""
+    record, each = LibraryItemRecord, aliased(LibraryItemRecord)
+    last = (
+        select(func.max(each.id))
+        .where(each.library_id == library_id, each.retired_in.is_not(None))
+        .group_by(each.content_hash, each.label, each.external_id)
+    )
+    return record.library_id == library_id, record.retired_in.is_not(None), record.id.in_(last), ~_stands_again()
 
 
 def _stands_again() -> ColumnElement[bool]:
@@ -281,12 +281,15 @@ def _library_rows(connection: Connection, example_ids: Sequence[int], similarity
 
 
 def _candidates(connection: Connection, run: Run, library_id: int, item_ids: Sequence[int] | None) -> list[Candidate]:
-    """Return the run's rows with a label of people's that the library lacks, in sheet order."""
+    """Return the run's rows with a label of people's that the library lacks, in sheet order.
+
+    Of rows with equal content but different labels those with the latest label count: it is what people say now.
+    """
     present: dict[str, set[int]] = defaultdict(set)
     for content, label, _ in active_keys(connection, library_id):
         present[content].add(label)
     query = (
-        select(*ITEM_COLUMNS, ItemLabelRecord.label, CorrectionRecord.author)
+        select(*ITEM_COLUMNS, ItemLabelRecord.label, CorrectionRecord.author, ItemLabelRecord.event_id)
         .select_from(ItemLabelRecord)
         .join(ItemRecord, ItemRecord.id == ItemLabelRecord.item_id)
         .join(SheetRecord, SheetRecord.id == ItemRecord.sheet_id)
@@ -294,12 +297,13 @@ def _candidates(connection: Connection, run: Run, library_id: int, item_ids: Seq
         .where(*_labelled(run))
         .order_by(ItemRecord.position)
     )
+    rows = [(item_of(columns), label, author, event) for *columns, label, author, event in connection.execute(query)]
+    latest = {item.content_hash: label for item, label, _, _ in sorted(rows, key=lambda row: row[3])}
     wanted = None if item_ids is None else set(item_ids)
     found = []
-    for *columns, label, author in connection.execute(query):
-        item = item_of(columns)
+    for item, label, author, _ in rows:
         labels = present.get(item.content_hash, set())
-        if (wanted is None or item.id in wanted) and labels != {label}:
+        if (wanted is None or item.id in wanted) and latest[item.content_hash] == label and labels != {label}:
             found.append(Candidate(item, label, author, min((other for other in labels if other != label), default=None)))
     return found
 

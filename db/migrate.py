@@ -99,7 +99,11 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
         yield connection
         if engine.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
             where = describe(engine.url)
-            raise StoreError(f"After the migration the database {where} would have rows without their parents; nothing was changed.")
+            raise StoreError(
+                f"After the migration the database {where} would have rows without their parents; nothing was changed. "
+                "Bring back its latest backup.",
+                zh=f"迁移后数据库 {where} 中会有找不到上级记录的行；未做任何更改。请恢复最近的备份。",
+            )
 
 
 def _is_older(revision: str, present: str | None) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, SQLColumnExpression, exists, f
 
 from core.queries import RowQuery, RowSort
 from core.types import JudgementStatus, Run, RunState
-from db.base import AnySelect
+from db.base import AnySelect, clean
 from db.models import ItemRecord, JudgementRecord, VerdictRecord
 from db.records import STATUS_BITS
 from db.searches import SearchHits
@@ -26,7 +26,7 @@ def find_page(connection: Connection, run: Run, query: RowQuery, searches: Searc
     start = max(0, query.page) * size
     if not query.search:
         return finder.page(start, size)
-    hits = searches.find(connection, run.sheet_id, query.search)
+    hits = searches.find(connection, run.sheet_id, clean(query.search))
     if finder.is_plain:
         ids = list(reversed(hits)) if query.descending else list(hits)
     else:

@@ -99,7 +99,7 @@ def _queue_place(connection: Connection, row: AnyRow) -> int:
         return 0
     record = RunRecord
     earlier = (record.queued_at < row.queued_at) | ((record.queued_at == row.queued_at) & (record.id < row.id))
-    query = select(func.count()).select_from(record)
+    query = select(func.count()).select_from(record).where(record.deleted_at.is_(None))
     before = query.where((record.state == RunState.RUNNING) | ((record.state == RunState.QUEUED) & earlier))
     return connection.execute(before).scalar_one()
 

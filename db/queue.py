@@ -35,7 +35,7 @@ from sqlalchemy import (
 
 from core.review import AUDIT_SHARE, GOLD, VERDICT, Mixture, QueueQuery, QueueScope, QueueView, ReviewState, Vote, unread_statuses
 from core.types import Outcome, Run
-from db.base import AnySelect
+from db.base import AnySelect, clean
 from db.kept import Kept, VerdictKey, verdict_key
 from db.models import ItemRecord, LeaseRecord, PersonLabelRecord, VerdictRecord
 from db.records import STATUS_BITS
@@ -263,7 +263,7 @@ class QueueFinder:
         return listed
 
     def _search(self, wanted: str) -> ColumnElement[bool]:
-        hits = self.memory.searches.find(self.connection, self.run.sheet_id, wanted)
+        hits = self.memory.searches.find(self.connection, self.run.sheet_id, clean(wanted))
         if self.connection.dialect.name == "postgresql":
             return VerdictRecord.item_id == any_(cast(list(hits), ARRAY(Integer)))
         # One parameter, however many hits.

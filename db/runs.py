@@ -7,11 +7,11 @@ then can do no harm: what is stored is unique, and the first stored stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from core.errors import NotFound, RunTaken, StoreError
 from core.types import LocalText, PanelSpec, Run, RunState
@@ -69,8 +69,11 @@ class RunRepository(StoreBase):
         worksheet: str | None = None,
         mapping: Mapping[str, str] | None = None,
         skipped: int | None = None,
+        unwritten: Collection[int] = (),
     ) -> Run | None:
         """Return the latest unfinished run of the same bytes, library, panel and aggregator, or None.
+
+        Those of `unwritten` count as unfinished though every row is judged.
 
         `worksheet`, `mapping` and `skipped`, where given, must be those of the run's sheet: they decide which rows it has.
         """
@@ -78,7 +81,8 @@ class RunRepository(StoreBase):
             select_runs()
             .add_columns(SheetRecord.mapping)
             .where(SheetRecord.sha256 == sheet_sha256, RunRecord.library_version == library_version)
-            .where(RunRecord.panel_sha256 == panel_sha256, RunRecord.aggregator == aggregator, RunRecord.state != RunState.DONE)
+            .where(RunRecord.panel_sha256 == panel_sha256, RunRecord.aggregator == aggregator)
+            .where(or_(RunRecord.state != RunState.DONE, RunRecord.id.in_(unwritten)))
             .where(RunRecord.deleted_at.is_(None))
             .order_by(RunRecord.id.desc())
         )

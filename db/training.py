@@ -105,6 +105,8 @@ class TrainingStore(TrainingJobStore):
                 "created_at": now(),
             }
             snapshot_id = connection.execute(insert(SnapshotRecord).values(values).returning(SnapshotRecord.id)).scalar_one()
+            if connection.dialect.name == "postgresql":  # of two first snapshots at once, one is the first; SQLite has one writer anyway
+                connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(values["lineage"]))))
             known = _held_out(connection, values["lineage"])
             if not known:
                 rows = [{"lineage": values["lineage"], "content_hash": key, "family": new.held_out[key]} for key in sorted(new.held_out)]

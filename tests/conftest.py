@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("PINGPAN_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -19,6 +20,11 @@ LONGEST = (
     "webapp/browser/test_desk", "training/test_finetune", "training/runner/test_runner", "training/test_merge", "webapp/browser/test_faults",
     "webapp/browser/test_live_pages", "webapp/test_light_gradio", "db/test_migrations", "webapp/test_login", "webapp/test_why",
 )  # fmt: skip
+
+
+# The same examples on every machine, and no limit of time that a busy one could break.
+settings.register_profile("pingpan", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("pingpan")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import JobError
 from core.judging.transformers.options import Precision
@@ -39,7 +39,7 @@ class _Config(BaseModel):
     hidden_size: int
     intermediate_size: int
     num_hidden_layers: int
-    num_attention_heads: int
+    num_attention_heads: int = Field(gt=0)
     num_key_value_heads: int | None = None
     head_dim: int | None = None
     tie_word_embeddings: bool = False
@@ -100,6 +100,7 @@ class Estimate:
     overhead: int
     rows: int
     tokens: int
+    method: Method = Method.LORA
 
     @property
     def total(self) -> int:
@@ -122,17 +123,24 @@ class Estimate:
         if self.total <= available:
             return {}
         largest = next(iter(self.parts()))
-        en, zh = _ADVICE["activations" if largest in {"activations", "logits"} else largest]
+        en, zh = _ADVICE[self._advised(largest)]
         need, have = f"{self.total / GIB:.1f} GiB", f"{available / GIB:.1f} GiB"
         return {
             "en": f"About {need} are needed and {have} are there, most of it for {largest}: {en}.",
             "zh": f"约需 {need}，可用 {have}，主要用于{_NAMES[largest]}：{zh}。",
         }
 
+    def _advised(self, largest: str) -> str:
+        """Return the advice's name; a 4-bit base needs a card, and is no way out where it is chosen already."""
+        if largest == "weights" and (self.device == "cpu" or self.method is Method.QLORA):
+            return "size"
+        return "activations" if largest == "logits" else largest
+
 
 _NAMES = {"weights": "模型权重", "trained": "被训练的权重及优化器", "activations": "激活值", "logits": "输出", "overhead": "固定开销"}
 _ADVICE = {
     "weights": ("choose method qlora, or a smaller model", "请改用 qlora 方法，或更小的模型"),
+    "size": ("choose a smaller model", "请改用更小的模型"),
     "trained": ("choose method lora, or a lower rank", "请改用 lora 方法，或减小 rank"),
     "activations": (
         "lower batch_size (raise accumulation as much) or max_length, or switch gradient_checkpointing on",
@@ -147,7 +155,7 @@ def read_shape(folder: Path) -> Shape:
     path = folder / "config.json"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        config = _Config.model_validate(raw.get("text_config") or raw)
+        config = _Config.model_validate((isinstance(raw, dict) and raw.get("text_config")) or raw)
     except (OSError, ValueError, ValidationError) as error:
         raise JobError(f"{path} does not tell the model's size: {error}", zh=f"无法从 {path} 得知模型大小：{error}") from error
     head = config.head_dim or config.hidden_size // config.num_attention_heads
@@ -192,7 +200,8 @@ def estimate_shape(shape: Shape, spec: FineTuneSpec, device: str, longest: int) 
         kept = shape.layers * element * shape.width * tokens + layer
     logits = 12 * spec.batch_size * shape.vocabulary
     counted = weights + update + kept + logits
-    return Estimate(device, weights, update, kept, logits, int(OVERHEAD[device] + OVERHEAD_SHARE * counted), spec.batch_size, longest)
+    overhead = int(OVERHEAD[device] + OVERHEAD_SHARE * counted)
+    return Estimate(device, weights, update, kept, logits, overhead, spec.batch_size, longest, spec.method)
 
 
 def adapter_weights(shape: Shape, spec: FineTuneSpec) -> int:

@@ -118,7 +118,7 @@ def read_events(folder: Path, after_sequence: int = 0) -> list[JobEvent]:
 def read_process(folder: Path) -> str:
     """Return the identity of the process that worked on the job last, "" where none did."""
     try:
-        return _Process.model_validate_json((folder / PROCESS).read_text(encoding="utf-8")).identity
+        return _Process.model_validate_json((folder / PROCESS).read_bytes()).identity
     except (OSError, ValidationError):
         return ""
 
@@ -165,7 +165,7 @@ def read_result(folder: Path) -> Result | None:
     if not path.exists():
         return None
     try:
-        read = _Result.model_validate_json(path.read_text(encoding="utf-8"))
+        read = _Result.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise JobError(
             f"{path} is damaged ({error.error_count()} faults); delete it and run the job again.",

@@ -15,11 +15,11 @@ from fastapi.routing import APIRoute
 from core.errors import BadRowsError, NotFound, PingpanError
 from core.queries import RowDetail, RowQuery, RowSort, RunPage, RunProgress
 from core.settings import Settings
-from core.types import JudgementStatus, Outcome
+from core.types import JudgementStatus, Outcome, RunState
 from webapp.api_desk import desk_routes
 from webapp.api_faults import fault_api
 from webapp.api_types import Aggregate, Ask, Offer, Parsed, Reading, Start, Started, language_of, parsed_of, told
-from webapp.files import UPLOAD_TYPE, Receiver, file_name
+from webapp.files import UPLOAD_TYPE, Receiver, checked_export, file_name, suffix_of
 from webapp.identity import identity_of
 from webapp.pages.address import RunAddress
 from webapp.pages.render import load_renderer
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 JSON_TYPE = "application/json"
 MOST_ROWS = 500
 PREFIX = "/api"
+OVER = frozenset({RunState.DONE, RunState.STOPPED, RunState.FAILED})
 
 
 class TellingRoute(APIRoute):
@@ -54,6 +55,9 @@ class TellingRoute(APIRoute):
             except RequestValidationError as error:
                 faults = "; ".join(f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors())
                 return _refusal(request, 422, {"en": t_en("api.invalid", faults=faults), "zh": t_zh("api.invalid", faults=faults)})
+            except (OverflowError, UnicodeEncodeError) as error:  # a number or half a character that no database holds
+                key = "api.too_large" if isinstance(error, OverflowError) else "api.half_character"
+                return _refusal(request, 422, {"en": t_en(key), "zh": t_zh(key)})
             except PingpanError as error:
                 return _refusal(request, 404 if isinstance(error, NotFound) else 422, dict(error.messages))
             except Exception as error:  # the edge of the API: logged, and told in words
@@ -112,7 +116,7 @@ def _add_sheets(router: APIRouter, workbench: Workbench, settings: Settings) -> 
             found.append(parsed_of(workbench.preview(path, shown)))
             return found[0].sheet
 
-        await receiver.receive(request, "." + shown.rpartition(".")[2].lower(), read)
+        await receiver.receive(request, suffix_of(shown), read)
         return found[0]
 
     @router.post("/sheets/{sheet}/preview")
@@ -121,7 +125,7 @@ def _add_sheets(router: APIRouter, workbench: Workbench, settings: Settings) -> 
         return parsed_of(workbench.preview_again(sheet, reading.worksheet, reading.mapping or None))
 
     @router.get("/estimate")
-    def estimate(rows: int, panel: str) -> Estimate:
+    def estimate(rows: Annotated[int, Query(ge=0)], panel: str) -> Estimate:
         """Return what judging `rows` rows would cost."""
         return workbench.estimate(rows, panel)
 
@@ -153,13 +157,16 @@ def _add_runs(router: APIRouter, workbench: Workbench) -> None:
     @router.post("/runs/{run_id}/stop")
     def stop(request: Request, run_id: int) -> JSONResponse:
         """Ask a run to stop after the answers in flight."""
+        if workbench.run(run_id).state in OVER:
+            return told(request, "run.over", ok=False)
         workbench.stop(run_id)
         return told(request, "run.stopping")
 
     @router.post("/runs/{run_id}/resume")
     def resume(request: Request, run_id: int) -> JSONResponse:
         """Queue a stopped, paused or failed run again."""
-        workbench.resume(run_id)
+        if workbench.resume(run_id).state is RunState.DONE:
+            return told(request, "run.over", ok=False)
         return told(request, "run.resumed")
 
     @router.post("/runs/{run_id}/aggregate")
@@ -198,6 +205,7 @@ def _add_results(router: APIRouter, workbench: Workbench) -> None:
     @router.get("/runs/{run_id}/export/{kind}")
     def export(run_id: int, kind: str, encoding: str = "utf-8-sig") -> RedirectResponse:
         """Download result.csv, full.xlsx or results.jsonl."""
+        checked_export(workbench, run_id, kind, encoding)
         return RedirectResponse(f"/files/runs/{run_id}/{kind}?encoding={encoding}")
 
 

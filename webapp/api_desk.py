@@ -26,7 +26,7 @@ from webapp.api_types import (
     language_of,
     told,
 )
-from webapp.files import Receiver, file_name
+from webapp.files import Receiver, file_name, suffix_of
 from webapp.pages.address import RunAddress
 from webapp.pages.desk_address import LibraryAddress, ModelsAddress
 from webapp.workbench import Workbench
@@ -127,8 +127,8 @@ def _add_libraries(router: APIRouter, workbench: Workbench, settings: Settings) 
     async def import_library(request: Request, name: str) -> dict[str, int]:
         """Make a file of labelled rows (the body is its bytes) a library; return its id."""
         shown = file_name(name)
-        suffix = "." + shown.rpartition(".")[2].lower()
-        return {"library": int(await receiver.receive(request, suffix, lambda path: str(workbench.import_library(path, shown).id)))}
+        found = await receiver.receive(request, suffix_of(shown), lambda path: str(workbench.import_library(path, shown).id))
+        return {"library": int(found)}
 
     @router.get("/libraries/{library_id}/facets")
     def facets(library_id: int) -> LibraryFacets:

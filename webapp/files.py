@@ -18,6 +18,7 @@ from starlette.background import BackgroundTask
 
 from core.errors import ExportError, NotFound, PingpanError, SheetError
 from core.settings import Settings
+from core.types import Run
 from webapp.pages.render import load_renderer
 from webapp.pages.translate import Language
 from webapp.workbench import Workbench
@@ -30,6 +31,7 @@ EXPORTS: Mapping[str, tuple[str, str]] = {
     "results.jsonl": ("jsonl", "application/x-ndjson"),
 }
 UPLOAD_TYPE = "application/octet-stream"
+LONGEST_SUFFIX = 16
 ENCODINGS: Mapping[str, str] = {"utf-8-sig": "utf-8", "gb18030": "gb18030"}
 
 
@@ -84,8 +86,28 @@ class Exports:
 
 
 def file_name(name: str) -> str:
-    """Return the last part of a name that a browser sent, whatever system it came from."""
-    return PureWindowsPath(PurePosixPath(name.strip()).name).name[:200] or "sheet"
+    """Return the last part of a name that a browser sent, whatever system it came from, in one printable line."""
+    printable = "".join(character if character.isprintable() else " " for character in name).strip()
+    return PureWindowsPath(PurePosixPath(printable).name).name[:200] or "sheet"
+
+
+def suffix_of(name: str) -> str:
+    """Return the ending of a file's name in small letters with its dot, "" where it has none that a file system would take."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if len(suffix) <= LONGEST_SUFFIX else ""
+
+
+def checked_export(workbench: Workbench, run_id: int, kind: str, encoding: str) -> Run:
+    """Return the run of a download. Raises NotFound for a run or a kind that is not there, ExportError for another encoding."""
+    if kind not in EXPORTS:
+        known = ", ".join(EXPORTS)
+        raise NotFound(f"There is no export «{kind}»; choose one of: {known}.", f"没有名为「{kind}」的导出；可选：{known}。")
+    if encoding not in ENCODINGS:
+        known = ", ".join(ENCODINGS)
+        raise ExportError(
+            f"The encoding «{encoding}» is not offered; choose one of: {known}.", f"不提供编码「{encoding}」；可选：{known}。"
+        )
+    return workbench.run(run_id)
 
 
 def file_routes(workbench: Workbench, settings: Settings) -> APIRouter:
@@ -105,16 +127,8 @@ def file_routes(workbench: Workbench, settings: Settings) -> APIRouter:
 
     @router.get("/runs/{run_id}/{kind}")
     def download(run_id: int, kind: str, encoding: Annotated[str, Query()] = "utf-8-sig") -> FileResponse:
-        if kind not in EXPORTS:
-            known = ", ".join(EXPORTS)
-            raise NotFound(f"There is no export «{kind}»; choose one of: {known}.", f"没有名为「{kind}」的导出；可选：{known}。")
-        if encoding not in ENCODINGS:
-            known = ", ".join(ENCODINGS)
-            raise ExportError(
-                f"The encoding «{encoding}» is not offered; choose one of: {known}.", f"不提供编码「{encoding}」；可选：{known}。"
-            )
+        run = checked_export(workbench, run_id, kind, encoding)
         export, media_type = EXPORTS[kind]
-        run = workbench.run(run_id)
         path = exports.write(run_id, export, encoding)
         media = f"{media_type}; charset={ENCODINGS[encoding]}" if media_type == "text/csv" else media_type
         return FileResponse(
@@ -131,7 +145,7 @@ async def _answer(receiver: Receiver, request: Request, language: Language, name
     """Return {"value": …}, or {"message": …} in the page's language with a status that says whose fault it is."""
     t = load_renderer(language).t
     try:
-        return JSONResponse({"value": await receiver.receive(request, PurePosixPath(name).suffix.lower(), handle)})
+        return JSONResponse({"value": await receiver.receive(request, suffix_of(name), handle)})
     except PingpanError as error:
         return JSONResponse({"message": t.error(error)}, status_code=422)
     except Exception as error:  # the edge of the upload: logged, and told in words

@@ -16,7 +16,6 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 from urllib.parse import quote, unquote, urlsplit
@@ -24,6 +23,7 @@ from urllib.parse import quote, unquote, urlsplit
 from anyio import to_thread
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from filelock import FileLock
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -154,12 +154,11 @@ def make_door(settings: Settings) -> ProxyDoor | UsersDoor | None:
 def session_secret(path: Path) -> bytes:
     """Return the key that sessions are signed with, made at the first start; who removes it signs everybody out."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(os.urandom(32))
-    except FileExistsError:
-        pass
-    return path.read_bytes()
+    with FileLock(f"{path}.lock"):  # nobody signs with a key that another start has not written yet
+        if not path.is_file() or not path.stat().st_size:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(os.urandom(32))
+        return path.read_bytes()
 
 
 def place_of(connection: HTTPConnection) -> str:
@@ -205,17 +204,12 @@ class LoginGate:
 
 def _signed(scope: Scope, name: str) -> Scope:
     """Return a request's scope with the login's name, also in the place of the name in the browser's cookie."""
-    cookies: SimpleCookie = SimpleCookie()
     headers = [(key, value) for key, value in scope["headers"] if key != b"cookie"]
-    for key, value in scope["headers"]:
-        if key == b"cookie":
-            try:
-                cookies.load(value.decode("latin-1"))
-            except CookieError:
-                continue
-    kept = [f"{key}={morsel.coded_value}" for key, morsel in cookies.items() if key != ANNOTATOR_COOKIE]
-    line = "; ".join([*kept, f"{ANNOTATOR_COOKIE}={quote(name)}"])
-    return {**scope, "headers": [*headers, (b"cookie", line.encode("latin-1"))], LOGIN_SCOPE: name}
+    # Split by hand: http.cookies gives up at the first cookie of another program that it cannot read, and loses the rest.
+    cookies = (part.strip() for key, value in scope["headers"] if key == b"cookie" for part in value.split(b";"))
+    kept = [cookie for cookie in cookies if cookie and cookie.partition(b"=")[0].strip() != ANNOTATOR_COOKIE.encode()]
+    line = b"; ".join([*kept, f"{ANNOTATOR_COOKIE}={quote(name)}".encode()])
+    return {**scope, "headers": [*headers, (b"cookie", line)], LOGIN_SCOPE: name}
 
 
 def _telling(send: Send, name: str) -> Send:
@@ -282,9 +276,10 @@ def login_routes(door: Door | None) -> APIRouter:
 
 def safe_path(path: str) -> str:
     """Return where to go after the login: a path of this server, else its beginning."""
-    parts = urlsplit(path)
-    inside = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.netloc and not parts.scheme
-    return path if inside and parts.path not in OPEN_PATHS else "/"
+    # Browsers pass over tabs and line feeds, and take a backslash for a slash: two slashes would lead to another server.
+    if not path.isprintable() or "\\" in path or path.startswith("//") or not path.startswith("/"):
+        return "/"
+    return "/" if urlsplit(path).path in OPEN_PATHS else path
 
 
 def _from_here(request: Request) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -20,7 +20,7 @@ from core.training import JobKind, Split
 from training.formats import ExportFormat
 from webapp.api import TellingRoute
 from webapp.api_types import Signed, Undo, author_of, language_of, told
-from webapp.files import Receiver, file_name
+from webapp.files import Receiver, file_name, suffix_of
 from webapp.identity import identify
 from webapp.pages.render import load_renderer
 from webapp.pages.training import TrainingHandlers
@@ -109,7 +109,7 @@ def _add_data(router: APIRouter, workbench: Workbench, settings: Settings) -> No
     @router.post("/texts")
     async def texts(request: Request, name: str) -> JSONResponse:
         """Keep a file of fault-free texts for a pretraining; return its path."""
-        suffix = PurePosixPath(file_name(name)).suffix.lower()
+        suffix = suffix_of(file_name(name))
 
         def keep(path: Path) -> str:
             target = settings.home / "texts" / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}{suffix}"
@@ -130,7 +130,7 @@ def _add_data(router: APIRouter, workbench: Workbench, settings: Settings) -> No
             )
             return str(made.library.id)
 
-        return JSONResponse({"value": await receiver.receive(request, PurePosixPath(shown).suffix.lower(), take)})
+        return JSONResponse({"value": await receiver.receive(request, suffix_of(shown), take)})
 
 
 def _add_jobs(router: APIRouter, workbench: Workbench, pages: dict[Language, TrainingHandlers]) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from core.dimensions import load_dimensions
-from core.errors import BadRowsError, ExportError, LibraryError, RunTaken, SheetError
+from core.errors import BadRowsError, ExportError, LibraryError, NotFound, RunTaken, SheetError
 from core.ingest import Limits, ParsedSheet
 from core.judging.aggregation import AGGREGATORS, get_aggregator
 from core.panels import get_panel, load_panels
@@ -39,6 +39,7 @@ from webapp.services.training.candidates import CandidateDesk
 from webapp.services.training.jobs import JobDesk
 from webapp.services.training.leases import CardLeases
 from webapp.services.training.snapshots import SnapshotDesk
+from webapp.services.unwritten import UnwrittenRuns
 from webapp.services.uploads import Upload, Uploads, read_options
 from webapp.views import Estimate, ExportTargets, Question, SheetPreview
 
@@ -80,6 +81,11 @@ class Workbench:
     @cached_property
     def _engine(self) -> Engine:
         return Engine(self.settings, self.store, self._dimensions)
+
+    @cached_property
+    def unwritten(self) -> UnwrittenRuns:
+        """The runs of the command line that still owe their files."""
+        return UnwrittenRuns(self.settings.home / "unwritten")
 
     @cached_property
     def review(self) -> ReviewDesk:
@@ -261,13 +267,20 @@ class Workbench:
     def start_here(
         self, sheet_id: int, library_id: int, panel_id: str | None = None, aggregator: str | None = None, *, fresh: bool = False
     ) -> Run:
-        """Return a run for `execute` in this process: the unfinished one of the same sheet, library, panel and aggregator,
-        else (or with `fresh`) a new one. What is not named is the default of the settings."""
+        """Return a run for `execute` in this process: the unfinished one of the same sheet, library, panel and aggregator
+        (or one that is done and was never written out), else (or with `fresh`) a new one. What is not named is the default of the settings."""
         panel = get_panel(self._panels, panel_id or self.settings.panel)
         vote = get_aggregator(aggregator or self.settings.aggregator).id
         sheet, library = self.store.sheet(sheet_id), self.store.library(library_id)
         unfinished = self.store.find_resumable(
-            sheet.sha256, library.version, panel.sha256, vote, worksheet=sheet.worksheet, mapping=sheet.mapping, skipped=sheet.skipped
+            sheet.sha256,
+            library.version,
+            panel.sha256,
+            vote,
+            worksheet=sheet.worksheet,
+            mapping=sheet.mapping,
+            skipped=sheet.skipped,
+            unwritten=self.unwritten.ids(),
         )
         return unfinished if unfinished and not fresh else self.store.create_run(sheet_id, library_id, panel, vote)
 
@@ -307,6 +320,15 @@ class Workbench:
 
         What was answered is kept; OK answers are never asked for again. Raises NotFound, and RunTaken while it is at work.
         """
+        judges = [judge.id for judge in self.store.run(run_id).panel.judges]
+        if judge_id and judge_id not in judges:
+            known = ", ".join(judges)
+            raise NotFound(
+                f"Run {run_id} has no judge «{judge_id}»; choose one of: {known}.",
+                zh=f"任务 {run_id} 中没有评委「{judge_id}」；可选：{known}。",
+            )
+        if item_id is not None:
+            self.store.run_item(run_id, item_id)
         return self.store.ask_again(run_id, author, item_id, judge_id)
 
     def resume(self, run_id: int) -> Run:
@@ -380,8 +402,7 @@ class Workbench:
 
     def export_all(self, run_id: int, targets: ExportTargets) -> None:
         """Write every export of a run where `targets` say. Raises ExportError."""
-        for kind in ExportKind:
-            self._exporter.write(run_id, kind, targets)
+        self._exporter.write_all(run_id, targets)
 
     def _preview(self, upload: Upload, worksheet: str, mapping: Mapping[str, str] | None, *, require_labels: bool) -> SheetPreview:
         parsed = self._uploads.read(upload, read_options(worksheet, mapping, require_labels=require_labels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +12,9 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
+from core.dimensions.standins import with_stand_ins
 from core.types import Dimension, DimensionKind
-from core.yaml_text import SafeLoader
+from core.yaml_text import read_yaml
 
 Sentence = Annotated[StrictStr, Field(min_length=1)]
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -102,24 +103,13 @@ class DimensionFile(_Strict):
         return (self.id, self.names.zh, self.names.en, *self.aliases)
 
 
-class _UniqueKeyLoader(SafeLoader):
-    """A safe loader that refuses a key written twice, which YAML would let win silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable):
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is written twice", key_node.start_mark)
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
 def read_dimension_file(path: Path, label: str) -> tuple[DimensionFile | None, list[Fault]]:
-    """Read one file; return its model (None when it has none) and every fault found. `label` names it in messages."""
+    """Read one file; return its model (None when it has none) and every fault found. `label` names it in messages.
+
+    A model beside faults of form has stand-ins for what they concern, among them `label` as the prompt's file.
+    """
     try:
-        document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        document = read_yaml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         return None, [Fault(label, "", "is not UTF-8; save it as UTF-8.", "不是 UTF-8 编码，请另存为 UTF-8。")]
     except OSError as error:
@@ -134,8 +124,19 @@ def read_dimension_file(path: Path, label: str) -> tuple[DimensionFile | None, l
     try:
         model = DimensionFile.model_validate(document)
     except ValidationError as error:
-        return None, [_model_fault(label, part["loc"], part["type"], part["msg"], part["input"]) for part in error.errors()]
+        return _in_part(document, label, error)
     return model, _sense_faults(label, model)
+
+
+def _in_part(document: Mapping[object, object], label: str, error: ValidationError) -> tuple[DimensionFile | None, list[Fault]]:
+    """Return what can be checked of a file with faults of form, so that its other faults come in the same message."""
+    faults = [_model_fault(label, part["loc"], part["type"], part["msg"], part["input"]) for part in error.errors()]
+    filled, unsure = with_stand_ins(document, label, error.errors())
+    try:
+        model = DimensionFile.model_validate(filled)
+    except ValidationError:
+        return None, faults
+    return model, faults + [fault for fault in _sense_faults(label, model) if fault.key.split(".")[0] not in unsure]
 
 
 def _yaml_fault(label: str, error: yaml.YAMLError) -> Fault:

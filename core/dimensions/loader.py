@@ -77,6 +77,8 @@ def _prompt_faults(found: Sequence[tuple[str, DimensionFile]], folders: Sequence
     templates = PromptTemplates(folders)
     faults: list[Fault] = []
     for label, model in found:
+        if model.prompt.file == label:
+            continue  # a stand-in: which prompt is meant cannot be told
         homes = [folder for folder in folders if (folder / PROMPTS_FOLDER / f"{model.prompt.name}.jinja").is_file()]
         if len(homes) > 1:
             faults.append(

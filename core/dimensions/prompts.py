@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -44,6 +44,9 @@ class Passage:
     label: int | None = None
 
 
+PASSAGE_FIELDS = frozenset(field.name for field in fields(Passage))
+
+
 def clip(text: str, characters: int) -> str:
     """Return `text`, shortened to at most `characters` at the last sentence end there is in the second half.
 
@@ -66,11 +69,19 @@ def boundary_mark(prompt: str, text: str) -> str:
     return mark
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, which need not look a passage over: its fields are texts and numbers."""
+
+    def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
+        """Return whether a template may read an attribute; forty look-ups a row are fields of passages."""
+        return (type(obj) is Passage and attr in PASSAGE_FIELDS) or super().is_safe_attribute(obj, attr, value)
+
+
 class PromptTemplates:
     """The prompt templates of a set of dimension folders, in a sandbox where an undefined name is an error."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self._environment = ImmutableSandboxedEnvironment(
+        self._environment = _Sandbox(
             loader=FileSystemLoader([folder / PROMPTS_FOLDER for folder in folders], encoding="utf-8"),
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -127,7 +138,7 @@ def _trial(template: Template, dimension: Dimension) -> Iterator[Fault]:
         try:
             system = _block(template, "system", {"dimension": dimension})
             user = _block(template, "user", {"dimension": dimension, "row": row, "examples": examples})
-        except (TemplateError, SecurityError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except (TemplateError, SecurityError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             yield Fault(
                 "",
                 "",

@@ -183,12 +183,12 @@ def resolve_columns(header: Sequence[CellValue], mapping: Mapping[str, str] | No
     names, duplicates = _unique_names([clean_text(cell_text(cell)).text.strip("\ufeff \t\r\n\u3000") for cell in header])
     problems: list[RowProblem] = []
     index = _by_mapping(names, duplicates, mapping or {}, problems)
-    _by_alias(names, duplicates, index, problems)
+    doubled = _by_alias(names, duplicates, index, problems)
     needed = (*NEEDED_FIELDS, SheetField.LABEL) if require_labels else NEEDED_FIELDS
     reported = {p.column for p in problems if p.severity is Severity.ERROR}
     for field in needed:
         aliases = HEADER_ALIASES[field]
-        if field not in index and aliases[0] not in reported and not reported & set(aliases):
+        if field not in index and field not in doubled and aliases[0] not in reported and not reported & set(aliases):
             problems.append(
                 problem(Code.MISSING_COLUMN, column=aliases[0], header=_listed(n for n in names if n) or "—", aliases=", ".join(aliases))
             )
@@ -256,8 +256,11 @@ def _by_mapping(
     return index
 
 
-def _by_alias(names: Sequence[str], duplicates: Mapping[str, list[int]], index: dict[SheetField, int], problems: list[RowProblem]) -> None:
-    """Fill `index` with the fields that no mapping gave."""
+def _by_alias(
+    names: Sequence[str], duplicates: Mapping[str, list[int]], index: dict[SheetField, int], problems: list[RowProblem]
+) -> frozenset[SheetField]:
+    """Fill `index` with the fields that no mapping gave; return those whose column stands more than once."""
+    unclear: set[SheetField] = set()
     taken = set(index.values())
     candidates: dict[SheetField, list[tuple[int, int]]] = {}
     for position, name in enumerate(names):
@@ -270,6 +273,7 @@ def _by_alias(names: Sequence[str], duplicates: Mapping[str, list[int]], index: 
         doubled = [p for rank, p in places if rank == places[0][0]]
         if best in duplicates or len(doubled) > 1:
             problems.append(_duplicate(best, sorted({*duplicates.get(best, []), *doubled})))
+            unclear.add(field)
             continue
         index[field] = places[0][1]
         if len(places) > 1:
@@ -284,6 +288,7 @@ def _by_alias(names: Sequence[str], duplicates: Mapping[str, list[int]], index: 
     for name, positions in duplicates.items():
         if not mapped & set(positions) and known_field(name) is None:
             problems.append(_duplicate(name, positions, Severity.WARNING))
+    return frozenset(unclear)
 
 
 def _duplicate(name: str, places: Sequence[int], severity: Severity = Severity.ERROR) -> RowProblem:

@@ -194,6 +194,8 @@ def _text_format(sample: str, name: str) -> SheetFormat:
 
 def _encoding(path: Path, name: str, head: bytes) -> tuple[str, bool, tuple[RowProblem, ...]]:
     """Return the encoding, whether bytes are lost in it, and a note where it was guessed."""
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # before UTF-16, whose mark begins alike
+        return "utf-32", _first_bad_byte(path, "utf-32") is not None, (problem(Code.ENCODING_GUESSED, value="utf-32"),)
     for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
         if head.startswith(mark):
             return encoding, _first_bad_byte(path, encoding) is not None, ()

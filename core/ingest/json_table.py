@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.errors import SheetError
+from core.ingest.columns import known_field
 from core.ingest.detect import Detected
 from core.ingest.model import CellValue, Limits, RawRow, RawTable, SheetFormat
 from core.ingest.problems import Code, Words, problem
@@ -66,7 +67,7 @@ def _line(number: int, content: str, table: _Columns) -> RawRow:
 def read_json(path: Path, name: str, detected: Detected) -> RawTable:
     """Return one row per object of the file's list; `number` counts the objects from 1.
 
-    The file holds a list, or an object with exactly one list of objects in it. Raises SheetError for anything else.
+    The file holds a list, or an object with exactly one list of objects in it, at once or under one key. Raises SheetError for anything else.
     """
     try:
         content = path.read_text(encoding=detected.encoding, errors="replace" if detected.lossy else "strict")
@@ -92,8 +93,12 @@ def _records(value: object, name: str) -> Sequence[object]:
         return value
     if isinstance(value, _Object):
         lists = [item for _, item in value if isinstance(item, list) and not isinstance(item, _Object)]
-        if len(lists) == 1:
-            return lists[0]
+        of_objects = [item for item in lists if any(isinstance(record, _Object) for record in item)]
+        if len(of_objects) == 1 or len(lists) == 1:
+            return (of_objects or lists)[0]
+        inner = [item for _, item in value if isinstance(item, _Object)]
+        if not lists and len(inner) == 1 and not any(known_field(key) for key, _ in value):
+            return _records(inner[0], name)  # {"result": {"data": [...]}}
         if not lists:
             return [value]
     raise SheetError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.cores import one_core
 from core.judging.text_arrays import (
     CLAUSE_ENDS,
     FUNCTION_WORDS,
@@ -70,7 +71,7 @@ def fit_detector(
     pointers = np.arange(0, columns.size + 1, columns.shape[1])
     matrix = csr_matrix((ones, narrow, pointers), shape=(len(chosen), int(used.sum())))
     model = LogisticRegression(C=strength, max_iter=rounds)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_core():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early is a part of the regularisation
         model.fit(matrix, faulty[chosen])
     shift = np.log(len(bad) / len(good)) - np.log(len(bad_used) / len(good_used))

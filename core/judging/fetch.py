@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -130,7 +130,11 @@ def has_right_hash(path: Path, file: RemoteFile) -> bool:
 
 
 def wanted_files(files: Sequence[RemoteFile], *, allow_pickle: bool) -> list[RemoteFile]:
-    """Return the files of a listing to fetch; weights that can run code only where allowed and no safetensors are there."""
+    """Return the files of a listing to fetch; weights that can run code only where allowed and no safetensors are there.
+
+    A name that leads out of the model's folder is never taken: files are written, and damaged ones deleted, under their names.
+    """
+    files = [file for file in files if ".." not in PurePosixPath(file.name).parts and not PurePosixPath(file.name).is_absolute()]
     kept = [file for file in files if _matches(file.name, WANTED) and not _matches(file.name, UNWANTED)]
     if not any(file.name.endswith(".safetensors") for file in kept) and allow_pickle:
         kept += [file for file in files if _matches(file.name, PICKLED) and "/" not in file.name]
@@ -209,7 +213,7 @@ def _ready(target: Path, present: Path, say: Callable[[str], None]) -> Path:
 def _manifest(folder: Path) -> Manifest | None:
     """Return what was fetched into a folder; None for the user's own, with which there is nothing to compare."""
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValidationError):
         return None
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from core.judging.cache import LearnedCache
 from core.judging.honest import HonestModel, fit_honest
 from core.judging.kinship import kinship
+from core.judging.light import import_sklearn
 from core.judging.panel_judge import Abstention, Answer, PanelJudge, distribution, labelled, too_few, unknown_dimension
 from core.ports import JudgeContext
 from core.types import DimensionKind, JudgeRequest, JudgeSpec, LabelledItem, LocalText
@@ -65,6 +66,7 @@ class LearnedJudge(PanelJudge, Generic[Knowledge]):
         self._models: Mapping[str, HonestModel] = {}
         self.kin = kinship([item.text for item in context.library])
         if any(reason is None for reason in self._reasons.values()):
+            import_sklearn()
             key = ";".join(f"{one.id}:{one.labels}" for one in sorted(graded, key=lambda one: one.id))
             cache = LearnedCache(context.cache_dir, context.library_version)
             learned = cache.get(self.family, lambda: self._learn(context), key)

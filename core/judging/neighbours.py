@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.cores import one_core
 from core.judging.cache import LearnedCache
 from core.judging.kinship import kinship
 from core.judging.panel_judge import CHOICE, Abstention, Answer, PanelJudge, distribution, labelled, too_few, unknown_dimension
@@ -108,7 +109,9 @@ class NeighboursJudge(PanelJudge):
         style = style_matrix([profile(request.item.text, request.item.prompt) for request in requests])
         points = _points(self._embedder, texts, style, known.centre, known.spread)
         # Whole numbers far below 2**53: the product is exact, so neither the batch nor the threads can change it.
-        distances = (points * points).sum(axis=1)[:, None] + known.norms[None, :] - 2.0 * (points @ known.points.T)
+        with one_core():
+            products = points @ known.points.T
+        distances = (points * points).sum(axis=1)[:, None] + known.norms[None, :] - 2.0 * products
         relatives = self._kin.of(texts)
         answers = []
         for request, row, family in zip(requests, distances, relatives, strict=True):

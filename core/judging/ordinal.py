@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.cores import one_core
+
 _CLIP = 4.0
 _PRIOR_WEIGHT = 10.0
 _FLOOR = 2e-3
@@ -52,8 +54,11 @@ class OrdinalModel:
     def _trees(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         result = np.zeros((len(features), len(self.labels)))
         columns = [self.labels.index(int(label)) for label in self.forest.classes_]
-        result[:, columns] = self.forest.predict_proba(features)
-        return result
+        # The forest's own predict_proba adds up the same in the same order, but spends ten times as long on preparing each tree.
+        rows = features.astype(np.float32)
+        for tree in self.forest.estimators_:
+            result[:, columns] += tree.tree_.predict(rows)[:, : len(columns)]
+        return result / len(self.forest.estimators_)
 
 
 def fit_ordinal(
@@ -82,7 +87,8 @@ def _threshold(scaled: NDArray[np.float64], above: NDArray[np.bool_], strength: 
     share = (np.count_nonzero(above) + 0.25) / (len(above) + 0.5)
     if above.all() or not above.any():
         return np.append(np.zeros(scaled.shape[1]), np.log(share / (1 - share)))
-    model = LogisticRegression(C=strength, max_iter=500).fit(scaled, above)
+    with one_core():
+        model = LogisticRegression(C=strength, max_iter=500).fit(scaled, above)
     return np.append(model.coef_[0], model.intercept_[0])
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import JudgeError
+from core.errors import JudgeError, clause
 
 PICKLED = ("*.bin", "*.pt", "*.pth")
 
@@ -62,6 +64,22 @@ def resolve_model(
             "allow_pickle: true。",
         )
     return found
+
+
+@contextmanager
+def loading(judge_id: str, folder: Path, panel_id: str = "") -> Iterator[None]:
+    """Raise JudgeError, with what to do, where the libraries cannot load the files of `folder` meanwhile: cut off, damaged, of another kind."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        said = clause(" ".join(str(error).split()))
+        again = f"{fetch_command(panel_id)} --verify"
+        raise JudgeError(
+            f"Judge {judge_id!r}: the files in {folder} cannot be loaded: {said}. Copy the folder again; a model that was fetched: {again}",
+            zh=f"评委 {judge_id!r}：无法加载 {folder} 中的文件：{said}。请重新复制该文件夹；下载的模型请运行 {again}",
+        ) from error
 
 
 def weight_bytes(folder: Path) -> int:

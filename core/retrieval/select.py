@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from core.cores import one_core
 from core.retrieval.families import FamilyIndex, family_groups
 from core.retrieval.index import ChromaIndex, example_key, example_text
 from core.types import Dimension, DimensionKind, Example, Item, LabelledItem, content_hash
@@ -98,16 +99,19 @@ class ExampleRetriever:
             if self._places.get(item.dimension_id):
                 groups.setdefault(item.dimension_id, []).append(place)
         for dimension_id, places in groups.items():
-            rows = [items[place] for place in places]
-            vectors = _on_grid(self._index.embed([example_text(row.prompt, row.text) for row in rows]))
-            kin = self._kin.of(
-                [passages_of(row.dimension_id, row.prompt, row.text, self._dimensions) for row in rows],
-                [content_hash(row.dimension_id, row.prompt, row.text) for row in rows],
-            )
-            search = self._search_exact if self._index.exact else self._search_graph
-            for place, examples in zip(places, search(dimension_id, vectors, kin, limit), strict=True):
+            for place, examples in zip(places, self._search(dimension_id, [items[place] for place in places], limit), strict=True):
                 found[place] = examples
         return found
+
+    def _search(self, dimension_id: str, rows: Sequence[Item], limit: int) -> list[tuple[Example, ...]]:
+        vectors = _on_grid(self._index.embed([example_text(row.prompt, row.text) for row in rows]))
+        kin = self._kin.of(
+            [passages_of(row.dimension_id, row.prompt, row.text, self._dimensions) for row in rows],
+            [row.content_hash or content_hash(row.dimension_id, row.prompt, row.text) for row in rows],
+        )
+        search = self._search_exact if self._index.exact else self._search_graph
+        with one_core():
+            return search(dimension_id, vectors, kin, limit)
 
     def _search_exact(self, dimension_id: str, vectors: F32, kin: Sequence[frozenset[int]], limit: int) -> list[tuple[Example, ...]]:
         shelf = self._shelf(dimension_id)
@@ -157,16 +161,18 @@ class ExampleRetriever:
         similarity = vectors @ shelf.vectors.T
         for row, families in enumerate(kin):
             if families:
-                similarity[row, np.isin(shelf.families, list(families))] = BARRED
+                similarity[row, _members(shelf.families, families)] = BARRED
         columns = _one_per_label(similarity, shelf.borders, limit)
         if columns.shape[1] < limit:
             columns = _and_diverse(similarity, shelf, columns, limit)
-        return [self._shown(shelf, row, chosen) for row, chosen in zip(similarity, columns.tolist(), strict=True)]
+        nearness = np.take_along_axis(similarity, np.maximum(columns, 0), axis=1).tolist()
+        return [self._shown(shelf, near, chosen) for near, chosen in zip(nearness, columns.tolist(), strict=True)]
 
-    def _shown(self, shelf: _Shelf, similarity: F32, columns: Sequence[int]) -> tuple[Example, ...]:
-        chosen = sorted((-float(similarity[column]), column) for column in columns if column >= 0)
+    def _shown(self, shelf: _Shelf, nearness: Sequence[float], columns: Sequence[int]) -> tuple[Example, ...]:
+        chosen = sorted((-near, column) for near, column in zip(nearness, columns, strict=True) if column >= 0)
+        version = self._index.version
         return tuple(
-            Example(shelf.examples[column], min(1.0, max(-1.0, -negative / UNIT)), rank, self._index.version)
+            Example(shelf.examples[column], min(1.0, max(-1.0, -negative / UNIT)), rank, version)
             for rank, (negative, column) in enumerate(chosen)
         )
 
@@ -214,6 +220,14 @@ def passages_of(dimension_id: str, prompt: str, text: str, dimensions: Mapping[s
 def _usable(example: LabelledItem, dimensions: Mapping[str, Dimension]) -> bool:
     dimension = dimensions.get(example.dimension_id)
     return dimension is not None and example.label in dimension.labels
+
+
+def _members(families: I64, wanted: frozenset[int]) -> NDArray[np.bool_]:
+    """Return which places belong to one of the `wanted` families: mostly one or two, for which np.isin is slow."""
+    found = np.zeros(len(families), dtype=np.bool_)
+    for family in wanted:
+        found |= families == family
+    return found
 
 
 def _on_grid(vectors: F32) -> F32:

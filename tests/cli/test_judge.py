@@ -16,8 +16,10 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from core.settings import Settings
 from tests.commands import type_in
 from tests.conftest import ROOT
+from webapp.workbench import Workbench
 
 SAMPLES = ROOT / "assets" / "samples"
 HEADER = ["数据编号", "评判维度", "预测分数"]
@@ -180,11 +182,43 @@ def test_killed_at_random_moments_and_started_again_it_ends_as_if_nothing_had_ha
     assert results(tmp_path / "result.csv") == results(judged / "work" / "result.csv")
 
 
+def test_killed_while_the_files_are_written_it_writes_them_and_judges_nothing_again(tmp_path: Path) -> None:
+    arguments = ["judge", SAMPLES / "sheet.xlsx", "--out", "out/result.csv"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workbench, "export_all", lambda *_: sys.exit(137))
+        assert type_in(tmp_path / "home", tmp_path, *arguments).returncode == 137
+    for runs in (1, 2):  # the second time nothing is owed, and a finished run is not taken for the new one
+        assert type_in(tmp_path / "home", tmp_path, *arguments).returncode == 0
+        assert len(Workbench.open(Settings(home=tmp_path / "home", _env_file=None)).runs()) == runs  # type: ignore[call-arg]
+        assert len(results(tmp_path / "out" / "result.csv")) == 1 + len(sheet_ids())
+
+
 def test_evaluate_prints_each_judge_and_the_verdict(tmp_path: Path) -> None:
     answer = type_in(tmp_path / "home", tmp_path, "evaluate", SAMPLES / "library.xlsx")
     assert answer.returncode == 0, answer.stderr
     for part in ("MAE", "QWK", "verdict", "rules", "流畅性", "选择题"):
         assert part in answer.stdout
+
+
+def test_a_dimension_of_the_users_own_goes_from_file_to_result(tmp_path: Path) -> None:
+    words = ["各单位请按通知执行，第", "白日依山尽，黄河入海流，其"]
+    rows = [[f"G{i}", "", "体裁", f"{words[i % 2]}{'甲乙丙丁戊己庚辛'[i % 8] * (1 + i // 2)}。", str(i % 2)] for i in range(24)]
+    header = ["数据编号", "创作要求", "评判维度", "待评判内容", "标注分值"]
+    library = write_csv(tmp_path / "library.csv", [header, *rows[:20]])
+    sheet = write_csv(tmp_path / "sheet.csv", [header, *rows[20:]])
+    (tmp_path / "home" / "dimensions").mkdir(parents=True)
+    (tmp_path / "home" / "dimensions" / "genre.yaml").write_text(
+        "id: genre\nkind: nominal\nnames: {zh: 体裁, en: Genre}\ndescription: {zh: 文本的体裁。, en: The genre.}\nlabels: [0, 1]\n"
+        "levels: {0: {zh: 公文, en: document}, 1: {zh: 诗歌, en: poem}}\nneeds_prompt: false\nprompt: {file: rubric, version: 1}\n",
+        encoding="utf-8",
+    )
+    answer = type_in(tmp_path / "home", tmp_path, "judge", sheet, "--library", library)
+    assert answer.returncode == 0, answer.stderr
+    judged = results(tmp_path / "result.csv")[1:]
+    assert [row[:2] for row in judged] == [[row[0], "体裁"] for row in rows[20:]]
+    assert {row[2] for row in judged} <= {"0", "1"}
+    answer = type_in(tmp_path / "home", tmp_path, "evaluate", sheet, "--library", "sample")  # which has no example of it
+    assert (answer.returncode, answer.stdout.split()[-3:]) == (0, ["体裁", "verdict", "0"]), answer
 
 
 def test_doctor_finds_this_machine_sound(tmp_path: Path) -> None:

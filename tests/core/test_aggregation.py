@@ -130,3 +130,58 @@ def test_a_half_and_half_distribution_goes_to_the_label_nearer_the_mean() -> Non
 def test_an_unknown_aggregator_is_answered_with_the_known_ones() -> None:
     with pytest.raises(SettingsError, match=r"pooled-median, reference-vote"):
         get_aggregator("mean")
+
+
+def spread(judge: str, shares: Sequence[float], labels: Sequence[int], label: int) -> Judgement:
+    return Judgement(judge, 1, JudgementStatus.OK, dict(zip(labels, shares, strict=True)), label)
+
+
+def test_a_draw_of_two_classes_goes_to_the_lead_judge_and_without_it_to_the_lower() -> None:
+    votes = [spread("qwen", (0.25, 0.75), (0, 1), 1), spread("glm", (0.75, 0.25), (0, 1), 0)]
+    for lead, label in (("glm", 0), ("qwen", 1), ("gemma", 0)):
+        decision = MEDIAN(votes, CHOICE, lead)
+        assert (decision.label, decision.reason, decision.outcome) == (label, "pooled_mode", Outcome.TIE)
+        assert decision.expected_error == pytest.approx(0.5)
+
+
+def test_classes_without_the_lead_judge_are_voted_on() -> None:
+    votes = [silent("glm"), answer("qwen", 1, (0, 1)), answer("gemma", 1, (0, 1)), answer("internlm", 0, (0, 1))]
+    assert (VOTE(votes, CHOICE, "glm").label, VOTE(votes, CHOICE, "glm").reason) == (1, "equal_votes")
+    lone = VOTE([silent("glm"), answer("qwen", 1, (0, 1))], CHOICE, "glm")
+    assert (lone.label, lone.reason, lone.outcome) == (1, "single_vote", Outcome.SINGLE)
+
+
+def test_a_lead_judges_silence_is_no_vote_whatever_it_holds() -> None:
+    odd = Judgement("glm", 1, JudgementStatus.REFUSED, dict.fromkeys(LABELS, 0.2), 1)
+    votes = [odd, answer("qwen", 4), answer("gemma", 4)]
+    for aggregator in AGGREGATORS.values():
+        assert aggregator(votes, GRADED, "glm") == aggregator(votes[1:], GRADED, "glm")
+        assert aggregator(votes, GRADED, "glm").outcome is Outcome.UNANIMOUS
+
+
+@given(st.lists(distributions, min_size=2, max_size=5))
+def test_disagreement_is_the_mean_distance_to_the_pooled_distribution_in_bits(raw: list[list[float]]) -> None:
+    """The divergence by its other definition: the mean relative entropy of each judge to all of them together."""
+    decision = MEDIAN([spread(f"j{n}", shares, LABELS, 3) for n, shares in enumerate(raw)], GRADED, "j0")
+    distance = sum(
+        p * math.log2(p / decision.probabilities[label]) for shares in raw for label, p in zip(LABELS, shares, strict=True)
+    ) / len(raw)
+    assert decision.disagreement == pytest.approx(distance / math.log2(min(len(raw), 5)), abs=1e-9)
+
+
+@given(st.lists(distributions, min_size=1, max_size=4), st.sampled_from(LABELS))
+def test_the_expected_error_of_a_verdict_is_that_of_its_label_under_the_pooled_distribution(raw: list[list[float]], lead: int) -> None:
+    votes = [spread(f"j{n}", shares, LABELS, lead) for n, shares in enumerate(raw)]
+    vote, median = VOTE(votes, GRADED, "j0"), MEDIAN(votes, GRADED, "j0")
+    assert vote.label == lead
+    assert vote.expected_error == pytest.approx(sum(p * abs(lead - label) for label, p in vote.probabilities.items()))
+    assert median.expected_error is not None
+    assert vote.expected_error is not None
+    assert median.expected_error <= vote.expected_error + 1e-9
+
+
+def test_a_scale_of_any_labels_is_pooled_by_their_values() -> None:
+    wide = Dimension("wide", {"zh": "百分制"}, (-10, 0, 60, 100), DimensionKind.ORDINAL, {}, "1", False)
+    votes = [spread("glm", (0.0, 0.3, 0.3, 0.4), wide.labels, 60), spread("qwen", (0.0, 0.1, 0.5, 0.4), wide.labels, 60)]
+    decision = MEDIAN(votes, wide, "glm")
+    assert (decision.label, decision.expected) == (60, pytest.approx(0.4 * 60 + 40))

@@ -7,10 +7,12 @@ import random
 import krippendorff
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core import agreement
 from core.agreement import alpha_from_counts, cohen_kappa, gwet, gwet_of_two, krippendorff_alpha, quadratic_weights, tables
-from core.review import VERDICT, QueueScope, Rater, Vote, VoteCount, VoteCounts
+from core.review import VERDICT, PairAgreement, QueueScope, Rater, Vote, VoteCount, VoteCounts
 from core.types import Dimension, DimensionKind
 
 # Four coders, twelve units, missing values: Krippendorff 2011, and Gwet's handbook (2014).
@@ -151,3 +153,53 @@ def test_the_tables_of_a_run_are_those_of_its_rows() -> None:
     spread = next(d for d in found.distributions if d.rater == Rater("b"))
     assert spread.counts == {label: sum(row[1] == label for row in rows) for label in SCALE}
     assert spread.query(4).votes == (Vote("b", 4),)
+
+
+def figures(matrix: list[list[int]], labels: tuple[int, ...], kind: DimensionKind) -> PairAgreement | None:
+    counts = tuple(
+        VoteCount("d", (a, b, None), rows) for a, row in zip(labels, matrix, strict=True) for b, rows in zip(labels, row, strict=True)
+    )
+    dimension = Dimension("d", {"zh": "d"}, labels, kind, {}, "1", needs_prompt=False)
+    return tables(VoteCounts(1, ("a", "b"), True, counts, {}, {}, ()), {"d": dimension}).pair("a", "b", "d")
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> tuple[list[list[int]], tuple[int, ...]]:
+    labels = draw(st.lists(st.integers(-5, 20), min_size=2, max_size=4, unique=True).map(sorted))
+    cells = st.lists(st.integers(0, 4) | st.just(0), min_size=len(labels), max_size=len(labels))
+    return draw(st.lists(cells, min_size=len(labels), max_size=len(labels))), tuple(labels)
+
+
+@settings(max_examples=15)
+@given(matrices(), st.sampled_from(DimensionKind))
+def test_figures_of_any_two_raters_are_those_of_their_rows_and_the_same_either_way(
+    drawn: tuple[list[list[int]], tuple[int, ...]], kind: DimensionKind
+) -> None:
+    matrix, labels = drawn
+    rows = [(a, b) for a, line in zip(labels, matrix, strict=True) for b, count in zip(labels, line, strict=True) for _ in range(count)]
+    found = figures(matrix, labels, kind)
+    if not rows:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.n, found.exact) == (len(rows), pytest.approx(sum(a == b for a, b in rows) / len(rows)))
+    assert found.within_one == pytest.approx(sum(abs(a - b) <= 1 for a, b in rows) / len(rows))
+    assert found.mae == pytest.approx(sum(abs(a - b) for a, b in rows) / len(rows))
+    turned = figures([list(column) for column in zip(*matrix, strict=True)], labels, kind)
+    assert turned is not None
+    for name in ("kappa", "alpha", "ac2"):
+        one, other = getattr(found, name), getattr(turned, name)
+        assert (one is None) == (other is None)
+        assert one is None or (one == pytest.approx(other, abs=1e-9) and one <= 1 + 1e-9)
+    if all(a == b for a, b in rows):
+        assert found.ac2 == pytest.approx(1)
+        assert found.kappa == found.alpha == (pytest.approx(1) if len(set(rows)) > 1 else None)
+
+
+def test_labels_that_left_the_scale_count_in_no_table() -> None:
+    counts = (VoteCount("fluency", (3, 3, 3), 4), VoteCount("fluency", (9, 3, None), 5), VoteCount("other", (3, 3, 3), 7))
+    found = tables(VoteCounts(1, ("a", "b"), True, counts, {}, {}, ()), {"fluency": DIMENSION})
+    assert [pair.n for pair in found.pairs] == [4, 4, 4]
+    assert found.groups[0].n == 4
+    assert found.pair("a", "b", "other") is None
+    assert tables(VoteCounts(1, (), True, (), {}, {}, ()), {"fluency": DIMENSION}).pairs == ()

@@ -6,13 +6,16 @@ import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.dimensions import load_dimensions
-from core.faultmarks import FAULTS_KEY, MarkKind, SuspectedFault, fault_facts
-from core.faultplaces import AnswerKind, FaultAnswer, Place, answered, merge, per_hundred, rubric_label, standing, voices
+from core.faultmarks import FAULTS_KEY, MarkKind, SuspectedFault, fault_facts, suspected_faults
+from core.faultplaces import AnswerKind, FaultAnswer, Place, Voice, answered, merge, per_hundred, rubric_label, standing, voices
 from core.judging.faults import find_faults
 from core.settings import ASSETS
 from core.types import Judgement, JudgementStatus
@@ -115,3 +118,104 @@ def test_a_rate_means_the_rubrics_level(rate: float, label: int) -> None:
     assert rubric_label(known["normativity"], rate) is None
     worst_last = replace(known["fluency"], labels=(0, 1, 2), fault_rates={1: 2.0, 0: 0.5})
     assert rubric_label(worst_last, rate) == (0 if rate <= 0.5 else 1 if rate <= 2 else 2)
+
+
+SPANS = st.tuples(st.integers(0, 30), st.integers(1, 6)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+FAULTS = st.builds(
+    lambda span, chance, kind: SuspectedFault(*span, round(chance, 3), kind),
+    SPANS,
+    st.floats(0, 1),
+    st.none() | st.sampled_from(list(MarkKind)),
+)
+REPLIES = st.lists(st.lists(FAULTS, max_size=5), max_size=4)
+
+
+@given(st.lists(FAULTS, max_size=6))
+def test_faults_come_back_from_a_reply_as_they_were_told(told: list[SuspectedFault]) -> None:
+    assert list(suspected_faults(said("head", *told))) == sorted(told, key=lambda fault: (fault.start, fault.end))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.sampled_from(["faults", "places", "at", "end", "chance", "fault", "excerpt"]), inner)
+    ),
+    max_leaves=14,
+)
+
+
+@settings(max_examples=30)
+@given(JSON, st.sampled_from(("faults", "places")))
+def test_any_reply_is_read_and_what_is_found_are_places(reply: object, key: str) -> None:
+    for raw in (json.dumps(reply), json.dumps({key: reply}), json.dumps({key: [reply]}), f'"{key}"' + json.dumps(reply)):
+        for voice in voices(Judgement("x", 1, JudgementStatus.OK, raw_reply=raw)):
+            assert 0 <= voice.start < voice.end
+            assert voice.probability is None or 0 <= voice.probability <= 1
+
+
+def test_a_reply_that_is_nested_without_end_has_no_places() -> None:
+    for name in ("faults", "places"):
+        assert voices(Judgement("x", 1, JudgementStatus.OK, raw_reply="[" * 100_000 + f'"{name}"')) == ()
+
+
+def key(voice: Voice) -> tuple[object, ...]:
+    return voice.judge_id, voice.start, voice.end, voice.probability, voice.kind or ""
+
+
+@settings(max_examples=30)
+@given(REPLIES, st.integers(0, 40), st.randoms())
+def test_places_are_apart_in_order_and_every_suspicion_within_the_text_stands_in_one(
+    replies: list[list[SuspectedFault]], length: int, draw: random.Random
+) -> None:
+    judgements = [said(f"j{number}", *told) for number, told in enumerate(replies)]
+    places = merge(judgements, length)
+    assert all(one.end <= other.start for one, other in pairwise(places))
+    assert all(0 <= place.start < place.end <= length for place in places)
+    heard = {key(voice) for judgement in judgements for voice in voices(judgement) if voice.end <= length}
+    assert sorted(key(voice) for place in places for voice in place.voices) == sorted(heard)
+    for place in places:
+        assert (place.voices[0].start, place.voices[0].end) == (place.start, place.end)
+        assert place.probability == max(voice.probability or 0 for voice in place.voices) == place.voices[0].probability
+        assert all(voice.start < place.end and place.start < voice.end for voice in place.voices)
+    shuffled = list(judgements)
+    draw.shuffle(shuffled)
+    assert merge(shuffled, length) == places
+
+
+ANSWERS = st.lists(st.tuples(st.sampled_from(["林", "吴"]), st.sampled_from(list(AnswerKind)), SPANS), max_size=8)
+
+
+@settings(max_examples=30)
+@given(REPLIES, ANSWERS, st.randoms())
+def test_every_standing_answer_stands_on_one_place_and_rejections_make_none(
+    replies: list[list[SuspectedFault]], log: list[tuple[str, AnswerKind, tuple[int, int]]], draw: random.Random
+) -> None:
+    given_ = [
+        answer(number, kind, *span, author, retracts=number - 1 if kind is AnswerKind.UNDO else None)
+        for number, (author, kind, span) in enumerate(log, 1)
+    ]
+    stood = standing(given_)
+    draw.shuffle(given_)
+    assert standing(given_) == stood  # the ids order them
+    assert len({(one.author, one.start, one.end) for one in stood}) == len(stood)
+    assert not {one.id + 1 for one in stood} & {one.id for one in given_ if one.answer is AnswerKind.UNDO}
+    places = merge([said(f"j{number}", *told) for number, told in enumerate(replies)], 40)
+    found = answered(places, stood)
+    kept = [one.id for place in found for one in place.answers]
+    assert len(kept) == len(set(kept))
+    lost = {one.id for one in stood} - set(kept)
+    assert all(one.answer is AnswerKind.REJECT for one in stood if one.id in lost)
+    assert [place.voices for place in found if place.voices] == [place.voices for place in places]
+    for place in found:
+        for author in ("林", "吴"):
+            own = place.answer_of(author)
+            assert place.weight(author) == (place.weight() if own is None else float(own.answer is not AnswerKind.REJECT))
+    assert per_hundred(found, 50) == pytest.approx(2 * sum(place.weight() for place in found))
+
+
+def test_a_place_that_people_alone_mark_is_named_as_they_name_it_and_an_empty_text_has_no_rate() -> None:
+    (place,) = answered((), [replace(answer(1, AnswerKind.MISSED, 2, 4), kind=MarkKind.TYPO), answer(2, AnswerKind.CONFIRM, 2, 4, "吴")])
+    assert (place.kind, place.names["en"], place.probability, place.weight()) == (MarkKind.TYPO, "wrong character", None, 1.0)
+    assert answered((), [answer(1, AnswerKind.MISSED, 2, 4)])[0].names == {"zh": "疑似错误", "en": "suspected fault"}
+    assert per_hundred((), 0) == 0.0

@@ -140,3 +140,9 @@ def test_judges_that_were_asked_different_rows_are_not_compared() -> None:
     with pytest.raises(JobError, match="not measured on the same held-out rows") as caught:
         compare(replace(full, new=full.new[1:]), {})
     assert "留出行" in caught.value.messages["zh"]
+
+
+def test_a_snapshot_without_rows_of_a_dimension_is_told_in_both_languages() -> None:
+    with pytest.raises(JobError, match="Fluency: the snapshot has no held-out rows") as caught:
+        compare(Pair(FLUENCY, [], [], 3), {})
+    assert "流畅性：训练集中没有留出行" in caught.value.messages["zh"]

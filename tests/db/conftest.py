@@ -1,5 +1,5 @@
 """The database fixtures."""
 
-from tests.db.fixtures import empty_url, postgres_folder, store, url
+from tests.db.fixtures import empty_url, file_store, postgres_folder, store, url
 
-__all__ = ["empty_url", "postgres_folder", "store", "url"]
+__all__ = ["empty_url", "file_store", "postgres_folder", "store", "url"]

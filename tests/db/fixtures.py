@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,25 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_database(request.getfixturevalue("postgres_folder"), f"test_{uuid.uuid4().hex}", template=MIGRATED)
 
 
-@pytest.fixture
-def store(url: str) -> Iterator[SqlStore]:
-    """A store over a database with all tables and no rows."""
+@contextmanager
+def opened_store(url: str) -> Iterator[SqlStore]:
+    """Give a store over a database with all tables."""
     engine = make_engine(url)
     upgrade(engine)
     opened = SqlStore(engine)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SqlStore]:
+    """A store over a database with all tables and no rows."""
+    with opened_store(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> Iterator[SqlStore]:
+    """A store over an empty SQLite file alone, for what no server can do otherwise."""
+    with opened_store(f"sqlite:///{tmp_path / 'pingpan.db'}") as opened:
+        yield opened

@@ -32,7 +32,7 @@ def judged(store: SqlStore, run: Run, seed: int = 1) -> Run:
     """Judge and decide every row of a run by the pooled median."""
     rng, vote = random.Random(seed), get_aggregator("pooled-median")
     store.claim(run.id, "w")
-    decisions = {}
+    decisions, given = {}, []
     for item in store.items(run.sheet_id):
         labels = DIMENSIONS[item.dimension_id].labels
         answers = [judgement(judge, item.id, rng.choice(labels), labels) for judge in JUDGES]
@@ -40,8 +40,9 @@ def judged(store: SqlStore, run: Run, seed: int = 1) -> Run:
             answers[1] = Judgement(JUDGES[1], item.id, rng.choice([JudgementStatus.FAILED, JudgementStatus.ABSTAINED]))
         if rng.random() < 0.05:
             answers = [Judgement(judge, item.id, JudgementStatus.ABSTAINED) for judge in JUDGES]
-        store.save_judgements(run.id, answers)
+        given += answers
         decisions[item.id] = vote(answers, DIMENSIONS[item.dimension_id], JUDGES[0])
+    store.save_judgements(run.id, given)
     store.save_verdicts(run.id, run.aggregator, decisions)
     store.finish(run.id, "w")
     return store.run(run.id)

@@ -203,6 +203,7 @@ def test_an_unfinished_run_of_the_same_work_is_found(store: SqlStore) -> None:
     store.claim(run.id, ME)
     store.finish(run.id, ME)
     assert store.find_resumable(*key) is None
+    assert store.find_resumable(*key, unwritten=[run.id]) == store.run(run.id)
 
 
 def test_another_aggregator_needs_a_run_nobody_works_on(store: SqlStore) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from core.dimensions import load_dimensions
+from core.dimensions.files import DimensionFile
 from core.errors import DimensionError
 from core.settings import ASSETS
 from core.types import DimensionKind
+from tests.conftest import ROOT
 from tests.dimensions.conftest import change
 
 HUMOUR = """
@@ -93,6 +99,7 @@ def test_a_rate_of_faults_may_mean_a_label_and_need_not(extra: Path) -> None:
 def test_every_fault_of_every_file_comes_in_one_message(folder: Path) -> None:
     change(folder / "fluency.yaml", ("labels: [1, 2, 3, 4, 5]", "labels: [1, 2, 3, 4, 6]"), ("kind: ordinal", "kind: ordinal\ncolour: red"))
     change(folder / "choice.yaml", ("needs_prompt: true", "needs_prompt: perhaps"), ("en: Multiple choice", "fr: Choix"))
+    change(folder / "choice.yaml", ("zh: 选择题", "zh: 流畅性"), ("version: 1", "version: 7"))
     change(
         folder / "normativity.yaml",
         ("empty_text_label: 5", "empty_text_label: 9"),
@@ -101,6 +108,12 @@ def test_every_fault_of_every_file_comes_in_one_message(folder: Path) -> None:
     message = faults(folder)
     for part in (
         "dimensions/fluency.yaml · colour: is no known key",
+        "dimensions/fluency.yaml · levels: has no text for label [6]",
+        "dimensions/fluency.yaml · levels: describes [5]",
+        "dimensions/fluency.yaml · marks: marks [5]",
+        "dimensions/fluency.yaml · fault_rates",
+        "dimensions/fluency.yaml · names/aliases: '流畅性' already belongs to",
+        "dimensions/choice.yaml · prompt: needs prompts/choice.v7.jinja",
         "dimensions/choice.yaml · needs_prompt",
         "dimensions/choice.yaml · names.en: is missing",
         "dimensions/choice.yaml · names.fr: is no known key",
@@ -108,7 +121,7 @@ def test_every_fault_of_every_file_comes_in_one_message(folder: Path) -> None:
         "dimensions/normativity.yaml · levels: has no text for label [7]",
     ):
         assert part in message
-    assert message.startswith("6 fault(s)")
+    assert message.startswith("12 fault(s)")
 
 
 @pytest.mark.parametrize(
@@ -182,3 +195,129 @@ def test_one_prompt_version_in_two_folders_is_a_fault(folder: Path, extra: Path)
     (extra / "prompts").mkdir()
     (extra / "prompts" / "rubric.v1.jinja").write_text("x", encoding="utf-8")
     assert "rubric.v1.jinja stands in several folders" in faults(folder, extra)
+
+
+GOOD_PROMPT = "{% block system %}好笑吗？{% endblock %}{% block user %}{{ row.text }}{% endblock %}"
+
+
+def own(folder: Path, dimension: str = HUMOUR, prompt: str | bytes = GOOD_PROMPT) -> Path:
+    """Put one dimension with its own prompt into a folder."""
+    (folder / "prompts").mkdir(exist_ok=True)
+    (folder / "humour.yaml").write_text(dimension.replace("file: rubric", "file: humour"), encoding="utf-8")
+    (folder / "prompts" / "humour.v1.jinja").write_bytes(prompt.encode() if isinstance(prompt, str) else prompt)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "fails when it is rendered"),
+        ("{% for n in range(10 ** 9) %}x{% endfor %}", "fails when it is rendered"),
+        ("{% include 'absent.jinja' %}", "fails when it is rendered"),
+        ("{{ dimension.labels.append(9) }}", "fails when it is rendered"),
+        ("{{ 1 / 0 }}", "fails when it is rendered"),
+        ("{{ dimension.id | shout }}", "line 1: is no Jinja"),
+        ("{{ self.user() }}", "`system` may use `dimension` only"),
+    ],
+)
+def test_a_prompt_that_cannot_be_rendered_is_a_fault_and_stops_nothing(body: str, expected: str, extra: Path) -> None:
+    prompt = f"{{% block system %}}{body}{{% endblock %}}{{% block user %}}{{{{ row.text }}}}{{% endblock %}}"
+    assert expected in faults(own(extra, prompt=prompt))
+
+
+def test_a_prompt_must_do_with_examples_and_without(extra: Path) -> None:
+    for shown in (
+        "{{ examples[0].text }}",
+        "{% if examples %}{{ examples[0].score }}{% endif %}",
+        "{% if not examples %}{{ row.mood }}{% endif %}",
+    ):
+        prompt = GOOD_PROMPT.replace("{{ row.text }}", shown + "{{ row.text }}")
+        assert "fails when it is rendered" in faults(own(extra, prompt=prompt))
+    assert "prompts/humour.v1.jinja: is not UTF-8" in faults(own(extra, prompt=GOOD_PROMPT.encode("gb18030")))
+
+
+def test_a_prompt_that_several_dimensions_share_is_told_once(extra: Path) -> None:
+    own(extra, prompt="{% block system %}a{% endblock %}")
+    (extra / "wit.yaml").write_text(
+        (extra / "humour.yaml")
+        .read_text()
+        .replace("humour\n", "wit\n")
+        .replace("幽默感", "机智")
+        .replace("Humour", "Wit")
+        .replace("好笑]", "妙]")
+    )
+    assert faults(extra).startswith("1 fault(s)")
+
+
+@pytest.mark.parametrize("word", ["fluency", "ＦＬＵＥＮＣＹ", "流 畅 性", "Fluency "])
+def test_words_of_two_dimensions_clash_whatever_their_width_case_and_blanks(word: str, extra: Path) -> None:
+    own(extra, HUMOUR.replace("[好笑]", f"['{word}']"))
+    assert "humour.yaml · names/aliases:" in faults(ASSETS / "dimensions", extra)
+
+
+def test_a_dimension_may_call_itself_one_word_twice(extra: Path) -> None:
+    assert load_dimensions(own(extra, HUMOUR.replace("[好笑]", "[幽默 感, HUMOUR]")))["humour"].aliases == ("幽默 感", "HUMOUR")
+
+
+@pytest.mark.parametrize("rates", ["{2: 0.5, 1: 2}", "{0: 0, 1: 0.1}"])
+def test_either_end_of_the_scale_may_be_the_worst(rates: str, extra: Path) -> None:
+    assert len(load_dimensions(own(extra, HUMOUR + f"fault_rates: {rates}\n"))["humour"].fault_rates) == 2
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        "{0: 1, 1: 2, 2: 3}",
+        "{0: 1, 2: 2}",
+        "{1: 1, 2: 2}",
+        "{0: 2, 1: 1}",
+        "{0: -1, 1: 2}",
+        "{0: .nan, 1: 2}",
+        "{0: .inf, 1: 2}",
+        "{0: 1, 1: 2, 7: 3}",
+        "[1, 2]",
+    ],
+)
+def test_rates_that_give_no_order_of_labels_are_faults(rates: str, extra: Path) -> None:
+    assert "humour.yaml · fault_rates" in faults(own(extra, HUMOUR + f"fault_rates: {rates}\n"))
+
+
+WORDS = st.sampled_from(["a", "", None, 0, 1, 2, 1.5, True, "zh", "en", "流畅性", "fluency", "rubric"])
+VALUES = st.recursive(WORDS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3), max_leaves=8)
+KEYS = (
+    "id",
+    "kind",
+    "names",
+    "aliases",
+    "description",
+    "labels",
+    "levels",
+    "needs_prompt",
+    "empty_text_label",
+    "marks",
+    "measure",
+    "fault_rates",
+    "prompt",
+)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.dictionaries(st.sampled_from((*KEYS, "more")), VALUES, min_size=1, max_size=3))
+def test_any_file_is_a_dimension_or_told_as_none(changes: dict[str, object], extra: Path) -> None:
+    own(extra)
+    text = yaml.safe_dump({**yaml.safe_load((extra / "humour.yaml").read_text()), **changes}, allow_unicode=True)
+    (extra / "humour.yaml").write_text(text, encoding="utf-8")
+    try:
+        (found,) = load_dimensions(extra).values()
+    except DimensionError as error:
+        assert len(error.messages["zh"].splitlines()) >= 2
+    else:
+        assert set(found.levels) == set(found.labels)
+
+
+def test_the_file_that_the_docs_show_is_a_dimension_and_has_every_key(extra: Path) -> None:
+    text = (ROOT / "docs/DIMENSIONS.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(id:.*?)```", text, re.DOTALL)
+    (extra / "humour.yaml").write_text(shown, encoding="utf-8")
+    assert load_dimensions(ASSETS / "dimensions", extra)["humour"].marks
+    assert set(yaml.safe_load(shown)) == set(DimensionFile.model_fields)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from core.dimensions import PromptBuilder, load_dimensions
-from core.dimensions.prompts import CLIPPED, boundary_mark, clip
+from core.dimensions import PromptBuilder, load_dimensions, prompts
+from core.dimensions.prompts import CLIPPED, SENTENCE_ENDS, boundary_mark, clip
 from core.errors import DimensionError
 from core.settings import ASSETS
 from core.types import Example, Item, LabelledItem, Origin, RenderedPrompt, SourceRef, content_hash
@@ -18,6 +21,7 @@ from tests.dimensions.conftest import change
 
 FOLDER = ASSETS / "dimensions"
 DIMENSIONS = load_dimensions(FOLDER)
+BUILDER = PromptBuilder(DIMENSIONS, FOLDER)
 END = re.compile(r"^----- (文本|答卷) ([0-9a-f]+) 结束 -----$", re.MULTILINE)
 
 
@@ -115,6 +119,7 @@ def test_examples_are_clipped_at_a_sentence_end_and_the_row_is_not() -> None:
         ("一二三四五六七八九十", 10, "一二三四五六七八九十"),
         ("一二三四五。七八九十甲乙", 10, "一二三四五。" + CLIPPED),
         ("“一二三四五。”八九十甲乙", 10, "“一二三四五。”" + CLIPPED),
+        ("“二三四五六七八九。”二三", 10, "“二三四五六七八九。" + CLIPPED),  # the quote would be one too many
         ("一。三四五六七八九十甲乙", 10, "一。三四五六七八九十" + CLIPPED),
         ("没有句号的一长串文字一直写下去", 5, "没有句号的" + CLIPPED),
     ],
@@ -148,3 +153,85 @@ def test_thousands_of_prompts_a_second() -> None:
     for row in rows:
         builder.render(row, examples)
     assert len(rows) / (time.process_time() - start) > 2_000  # 10,000 and more on one core; this is a guard, not a measure
+
+
+ANY = st.text(st.characters(), max_size=40) | st.text("0123456789abcdef \n-文本开始结束{}%#", max_size=60)  # surrogates among them
+
+
+@settings(max_examples=30)
+@given(text=ANY, prompt=ANY)
+def test_any_text_stands_whole_in_a_frame_that_it_cannot_close(text: str, prompt: str) -> None:
+    mark = boundary_mark(prompt, text)
+    assert re.fullmatch("[0-9a-f]{10}", mark)
+    assert mark not in text
+    assert mark not in prompt
+    shown = BUILDER.render(item("normativity", text, prompt), []).user
+    opening, closing = f" {mark} 开始 -----\n", f"\n----- 文本 {mark} 结束 -----"
+    assert shown.count(closing) == 1
+    if text.strip():
+        assert f"{opening}{text}{closing}" in shown
+
+
+@given(text=st.text("一二，。！”\n a", max_size=60), limit=st.integers(1, 50))
+def test_a_clipped_text_is_a_beginning_of_the_text_within_the_limit_and_says_so(text: str, limit: int) -> None:
+    short = clip(text, limit)
+    if len(text) <= limit:
+        assert short == text
+        return
+    kept = short.removesuffix(CLIPPED)
+    assert short == kept + CLIPPED
+    assert text.startswith(kept)
+    assert len(kept) <= limit
+    ends = [place for place in range(limit // 2, limit) if text[place] in SENTENCE_ENDS]
+    if ends:  # what is lost behind the last sentence end is not kept, but for the quotes that close it
+        assert len(kept.rstrip()) <= ends[-1] + 1 + len(text[ends[-1] + 1 : limit]) - len(text[ends[-1] + 1 : limit].lstrip("”"))
+
+
+@settings(max_examples=20)
+@given(texts=st.lists(st.text("好文。\n一二三" * 2, max_size=30), min_size=1, max_size=4), label=st.integers(1, 5))
+def test_examples_are_shown_in_their_order_each_in_a_frame_of_its_own(texts: list[str], label: int) -> None:
+    shown = BUILDER.render(item(), [example(text, label) for text in texts]).user
+    places = [shown.find(f"----- 文本 {boundary_mark('', text)} 开始 -----") for text in dict.fromkeys(texts)]
+    assert places == sorted(places)
+    assert -1 not in places
+    assert len(END.findall(shown)) == len(texts) + 1
+
+
+def test_threads_that_share_a_builder_get_what_one_alone_gets() -> None:
+    builder = PromptBuilder(DIMENSIONS, FOLDER)
+    rows = [(item(text=f"第{number}篇。"), [example(f"例{number % 7}。" * 300, 1 + number % 5)]) for number in range(60)]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda row: builder.render(*row), rows * 2))
+    alone = PromptBuilder(DIMENSIONS, FOLDER)
+    assert together == [alone.render(*row) for row in rows] * 2
+
+
+def test_a_prompt_that_broke_after_the_start_is_told_in_both_languages(folder: Path) -> None:
+    known = load_dimensions(folder)
+    (folder / "prompts" / "fluency.v1.jinja").write_text("{% block system %}{{ dimension.colour }}{% endblock %}", encoding="utf-8")
+    with pytest.raises(DimensionError, match=r"The prompt fluency\.v1 of dimension fluency cannot be used") as caught:
+        PromptBuilder(known, folder)
+    assert "维度 fluency 的提示词 fluency.v1 无法使用" in caught.value.messages["zh"]
+    (folder / "prompts" / "fluency.v1.jinja").unlink()
+    with pytest.raises(DimensionError, match="mend it in prompts/"):
+        PromptBuilder(known, folder)
+    with pytest.raises(ValueError, match="at least 1"):
+        PromptBuilder(known, folder, example_characters=0)
+
+
+def test_an_unknown_dimension_is_told_in_chinese_too() -> None:
+    with pytest.raises(DimensionError) as caught:
+        render(item("beauty"))
+    assert "没有维度 'beauty'，现有：choice、" in caught.value.messages["zh"].replace(", ", "、")
+
+
+def test_a_mark_that_the_text_happens_to_hold_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With marks of two digits, half of which stand in each text, chance does what no text can do on purpose."""
+    monkeypatch.setattr(prompts, "MARK_LENGTH", 2)
+    taken = " ".join(f"{number:02x}" for number in range(128))
+    for number in range(40):
+        for text, prompt in ((f"{taken} {number}", ""), ("", f"{taken} {number}"), (f"{taken[:190]} {number}", taken[190:])):
+            mark = boundary_mark(prompt, text)
+            assert len(mark) == 2
+            assert mark not in text
+            assert mark not in prompt

@@ -113,6 +113,8 @@ def test_a_doubled_column_is_no_guess(tmp_path: Path) -> None:
     assert read(path).fatal
     assert (fault.column, fault.severity) == ("待评判内容", Severity.ERROR)
     assert "第 3, 4 列" in fault.message["zh"]
+    alike = read(write_csv(tmp_path / "b.csv", [("ID", "Dimension", "Text", "text"), ("A1", "流畅性", "甲", "乙")]))
+    assert [fault.code for fault in alike.problems] == ["duplicate_column"]
 
 
 def test_a_doubled_extra_column_is_kept_twice(tmp_path: Path) -> None:

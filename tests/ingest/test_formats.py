@@ -68,7 +68,10 @@ def test_xlsx_jsonl_and_json_give_the_same_rows(tmp_path: Path) -> None:
     plain.write_text(json.dumps(objects, ensure_ascii=False, indent=1), encoding="utf-8-sig")
     wrapped = tmp_path / "b.json"
     wrapped.write_text(json.dumps({"version": 1, "data": objects}), encoding="utf-8")
-    for path, shape in ((write_xlsx(tmp_path / "a.xlsx", ROWS), "xlsx"), (lines, "jsonl"), (plain, "json"), (wrapped, "json")):
+    deeper = tmp_path / "c.json"
+    deeper.write_text(json.dumps({"result": {"codes": [1, 2], "data": objects}}), encoding="utf-8")
+    jsons = [(path, "json") for path in (plain, wrapped, deeper)]
+    for path, shape in ((write_xlsx(tmp_path / "a.xlsx", ROWS), "xlsx"), (lines, "jsonl"), *jsons):
         sheet = read(path)
         assert (content(sheet), sheet.format, sheet.problems) == (READ, shape, ()), path.name
 

@@ -92,6 +92,12 @@ def test_windows_1252_is_guessed(tmp_path: Path) -> None:
     assert "élèves" in sheet.rows[0].text
 
 
+def test_utf_32_is_not_taken_for_utf_16(tmp_path: Path) -> None:
+    sheet = read(write_csv(tmp_path / "a.csv", [HEADER, ("A1", "", "流畅性", "春天来了，万物复苏。", "")], "utf-32"))
+    assert only(sheet, "encoding_guessed").value == "utf-32"
+    assert sheet.rows[0].text == "春天来了，万物复苏。"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
 def test_stray_zero_bytes_do_not_make_a_file_utf_16(tmp_path: Path, encoding: str) -> None:
     path = write_csv(

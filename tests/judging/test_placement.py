@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from core.errors import JudgeError, PanelError
 from core.judging.placement import lanes, spread
 from core.judging.prefetch import read_ahead
+from core.judging.registry import can_explain, families, make_explainer, make_judge
 from core.panels import load_panel
+from core.ports import JudgeContext
+from core.retrieval.ngram import NgramEmbedder
 from core.settings import ASSETS
 from core.types import JudgeSpec, PanelSpec
 
@@ -60,3 +68,39 @@ def test_weights_are_read_ahead_only_into_memory_that_is_free(free: int, expecte
     ended = threading.Event()
     ended.set()
     assert read_ahead(tmp_path, ended, lambda: free, spare=1_000) == 0
+
+
+PLACES = st.fixed_dictionaries(
+    {}, optional={"device": st.sampled_from(["auto", "cpu", "cuda", "cuda:1", "cuda:9", ""]), "memory_gib": st.integers(1, 60)}
+)
+
+
+@given(st.lists(PLACES, min_size=1, max_size=7), st.integers(0, 4), st.randoms())
+def test_every_model_that_may_be_moved_gets_a_card_there_is_and_the_others_stay(
+    given_: list[dict[str, object]], cards: int, draw: Any
+) -> None:
+    before = panel("together", *given_)
+    after = spread(before, cards)
+    for old, new in zip(before.judges, after.judges, strict=True):
+        if cards and (old.options.get("device") or "auto") == "auto":
+            assert new.options["device"] in {f"cuda:{number}" for number in range(cards)}
+        else:
+            assert new == old
+        assert {**new.options, "device": 0} == {**old.options, "device": 0}
+    assert spread(after, cards) == after
+    mixed = list(before.judges)
+    draw.shuffle(mixed)
+    turned = {spec.id: spec for spec in spread(replace(before, judges=tuple(mixed)), cards).judges}
+    assert [turned[spec.id] for spec in after.judges] == list(after.judges)  # the order in the file changes nothing
+    assert set(lanes(after, cards)) == {spec.id for spec in after.judges}
+
+
+def test_an_unknown_family_is_answered_with_the_known_ones_and_some_cannot_be_asked_why(tmp_path: Path) -> None:
+    context = JudgeContext((), "", {}, tmp_path, NgramEmbedder())
+    with pytest.raises(PanelError, match=r"names the unknown family 'oracle'; write one of: rules, .*server") as caught:
+        make_judge(JudgeSpec("a", "A", "oracle"), context)
+    assert "类别 'oracle' 不存在；可用的有：rules" in caught.value.messages["zh"]
+    assert [name for name in families() if can_explain(JudgeSpec("a", "A", name))] == ["transformers", "server"]
+    with pytest.raises(JudgeError, match="whose reasons stand beside each answer") as told:
+        make_explainer(JudgeSpec("a", "A", "rules"), context)
+    assert "理由已随每个评分给出" in told.value.messages["zh"]

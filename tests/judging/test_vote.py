@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.judging.vote import chosen_label
 from core.types import DimensionKind
@@ -22,3 +26,16 @@ def test_ordered_labels_are_voted_by_the_median_and_others_by_the_mode(probabili
     assert chosen_label(probabilities, DimensionKind.NOMINAL) == nominal
     cost = {at: sum(p * abs(at - label) for label, p in probabilities.items()) for at in probabilities}
     assert cost[ordinal] == pytest.approx(min(cost.values()))
+
+
+@given(st.dictionaries(st.integers(-5, 9), st.floats(0.001, 1), min_size=1, max_size=6), st.randoms())
+def test_a_vote_costs_least_on_an_ordered_scale_and_is_likeliest_on_another(raw: dict[int, float], draw: Any) -> None:
+    shares = {label: share / sum(raw.values()) for label, share in raw.items()}
+    cost = {label: sum(share * abs(label - other) for other, share in shares.items()) for label in shares}
+    mixed = list(shares.items())
+    draw.shuffle(mixed)
+    for order in (shares, dict(mixed)):
+        assert cost[chosen_label(order, DimensionKind.ORDINAL)] == pytest.approx(min(cost.values()))
+        likeliest = chosen_label(order, DimensionKind.NOMINAL)
+        assert shares[likeliest] == max(shares.values())
+        assert likeliest == min(label for label in shares if shares[label] == shares[likeliest])

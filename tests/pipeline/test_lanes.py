@@ -11,9 +11,10 @@ import pytest
 
 import core.lanes
 from core.errors import JudgeUnavailable, StoreError
+from core.lanes import Answered, Batch, Broken, Lanes
 from core.pipeline import Arrangement, PipelineOptions, execute
 from core.ports import Judge, WorkItem
-from core.types import Judgement, JudgementStatus, JudgeRequest, Run, RunState, said
+from core.types import Item, Judgement, JudgementStatus, JudgeRequest, Run, RunState, SourceRef, said
 from db.store import SqlStore
 from tests.db.build import DIMENSIONS, JUDGES, add_run
 from tests.pipeline.judges import Mean, SmallJudge, SmallPrompts, SmallRetriever, answer
@@ -258,3 +259,87 @@ def test_in_turn_the_next_judge_is_prepared_while_the_one_before_it_judges(store
     assert work(store, run, judges, arrangement=arrangement) is RunState.DONE
     assert order == ended == list(JUDGES[1:])
     assert not any(kept.status is JudgementStatus.FAILED for row in store.export_rows(run.id) for kept in row.judgements)
+
+
+# The lanes themselves, without a store
+
+
+def lanes_of(*groups: tuple[str, list[str]]) -> Lanes:
+    lanes = Lanes(groups)
+    lanes.start()
+    return lanes
+
+
+def batch_for(judge: Judge, first: int, last: int) -> Batch:
+    requests = tuple(
+        JudgeRequest(Item(number, 1, number, str(number), "fluency", "", "文", None, "", SourceRef("f", "", number)), DIMENSIONS["fluency"])
+        for number in range(first, last + 1)
+    )
+    return Batch(((judge, requests),), last)
+
+
+def test_the_lane_with_least_to_do_is_fed_first_and_never_more_than_two_batches() -> None:
+    gate = threading.Event()
+    slow, quick = SmallJudge("slow", before=lambda request: gate.wait(PATIENCE)), SmallJudge("quick")
+    lanes = lanes_of(("a", ["slow"]), ("b", ["quick"]))
+    one, other = lanes.all
+    try:
+        one.put(batch_for(slow, 0, 4))
+        assert lanes.hungry() is other  # nothing waits there
+        other.put(batch_for(quick, 0, 9))
+        assert lanes.hungry() is one  # as much waits, and it is less far
+        while other.done != 9:
+            list(lanes.events(1))
+        assert lanes.hungry() is other  # nothing waits there again, though it is further
+        one.put(batch_for(slow, 5, 9))
+        other.exhausted = True
+        assert lanes.hungry() is None
+        assert (lanes.over, lanes.done) == (False, -1)  # the slow one has answered nothing
+    finally:
+        gate.set()
+        left = lanes.stop([slow, quick])
+    assert [found.item_id for found in left] == list(range(len(left)))
+    assert all(lane.join(0) for lane in lanes.all)
+
+
+def test_a_stop_ends_after_the_answer_in_the_making_and_gives_what_nobody_took_once() -> None:
+    reached, gate = threading.Event(), threading.Event()
+
+    def hold(request: JudgeRequest) -> None:
+        if request.item.id == 3:
+            reached.set()
+            assert gate.wait(PATIENCE)
+
+    judge = SmallJudge("only", before=hold)
+    lanes = lanes_of(("a", ["only"]))
+    lanes.all[0].put(batch_for(judge, 0, 5))
+    assert reached.wait(PATIENCE)
+    lanes.all[0].tell_to_stop()
+    gate.set()
+    assert [found.item_id for found in lanes.stop([judge])] == [0, 1, 2, 3]
+    assert lanes.stop([judge]) == []
+
+
+def test_an_error_inside_a_lane_comes_out_as_an_event_and_ends_that_lane_alone() -> None:
+    def away(request: JudgeRequest) -> None:
+        raise JudgeUnavailable("gone")
+
+    broken, sound = SmallJudge("broken", before=away), SmallJudge("sound")
+    lanes = lanes_of(("a", ["broken"]), ("b", ["sound"]))
+    lanes.all[0].put(batch_for(broken, 0, 3))
+    lanes.all[1].put(batch_for(sound, 0, 3))
+    found: list[object] = []
+    while not (any(isinstance(event, Broken) for event in found) and lanes.all[1].done == 3):
+        found += lanes.events(1)
+    (error,) = [event.error for event in found if isinstance(event, Broken)]
+    assert isinstance(error, JudgeUnavailable)
+    assert lanes.all[0].join(PATIENCE)
+    assert [event.judgement.judge_id for event in found if isinstance(event, Answered)] == ["sound"] * 4
+    lanes.stop([broken, sound])
+
+
+def test_no_lanes_are_over_before_they_begin() -> None:
+    lanes = Lanes([])
+    assert (lanes.over, lanes.done, lanes.hungry(), list(lanes.events(0))) == (True, -1, None, [])
+    idle = Lanes([("a", ["x"])])
+    assert idle.all[0].join(0)  # never started

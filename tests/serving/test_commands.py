@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from core.errors import JudgeError
 from core.judging.serving import Engine, KvCache, ServedModel, ServeOptions, WeightFormat, build_launch, read_served_model
@@ -262,3 +263,112 @@ def test_the_engines_own_parser_knows_every_flag(engine: Engine, tmp_path: Path)
     text = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     flags = {argument for argument in made.arguments if argument.startswith("--")}
     assert {flag for flag in flags if not re.search(rf"{flag}\b", text)} == set()
+
+
+# What is wrong is told in both languages
+
+
+def refused(
+    folder: Path, *, weights: str = "none", engine: Engine = PYTORCH, architecture: str = QWEN2, **options: Any
+) -> tuple[list[str], list[str]]:
+    """Return the lines of reasons in English and in Chinese, which are equally many."""
+    with pytest.raises(JudgeError) as caught:
+        launch(engine, architecture, weights, **options)
+    en, zh = (caught.value.messages[language].splitlines()[1:] for language in ("en", "zh"))
+    assert len(en) == len(zh)
+    return en, zh
+
+
+@pytest.mark.parametrize(
+    ("engine", "architecture", "weights", "options", "zh"),
+    [
+        (TURBOMIND, GEMMA2, "none", {}, "不支持 Gemma2ForCausalLM，请写 `engine: lmdeploy-pytorch`"),
+        (TURBOMIND, "SomethingForCausalLM", "none", {}, "请写 `engine: vllm` 或 lmdeploy-pytorch"),
+        (VLLM, QWEN2, "w8a8", {}, "不支持 w8a8 权重，请写 `engine: lmdeploy-pytorch`"),
+        (PYTORCH, CHATGLM, "none", {}, "请改用 glm-4-9b-chat-hf 与 vLLM，或设置 `trust_remote_code: true`"),
+        (PYTORCH, INTERNLM2, "none", {}, "请用 ./run.sh models fetch 重新下载（会自动转换）"),
+        (TURBOMIND, QWEN2, "none", {"kv_cache": "fp8"}, "TurboMind 没有 fp8 缓存"),
+        (TURBOMIND, QWEN2, "none", {"adapters": {"a": "/a"}}, "TurboMind 不支持适配器，请先合并到模型"),
+    ],
+)
+def test_each_reason_is_told_in_chinese_too(
+    engine: Engine, architecture: str, weights: str, options: dict[str, Any], zh: str, tmp_path: Path
+) -> None:
+    (_,), (said,) = refused(tmp_path, engine=engine, architecture=architecture, weights=weights, **options)
+    assert zh in said
+
+
+def test_all_reasons_come_at_once(tmp_path: Path) -> None:
+    odd = adapter(tmp_path / "odd", use_dora=True, bias="all", target_modules="all-linear", modules_to_save=["lm_head", "embed"])
+    en, zh = refused(tmp_path, engine=PYTORCH, architecture=CHATGLM, weights="gptq", adapters={"odd": odd, "none": tmp_path})
+    assert len(en) == 4  # code of its own, weights, and each adapter
+    assert "it uses DoRA; it replaces whole modules (lm_head, embed); it trains biases; its target_modules are a pattern" in en[2]
+    assert "使用了 DoRA；替换了整个模块（lm_head, embed）；训练了偏置；target_modules 是模式（all-linear）而不是列表" in zh[2]
+    assert "不是 LoRA 适配器：缺少" in zh[3]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null"])
+def test_a_configuration_that_cannot_be_read_says_what_is_wrong_with_it(content: bytes, tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "broken")
+    (folder / "adapter_config.json").write_bytes(content)
+    with pytest.raises(JudgeError, match=r"is no configuration of a LoRA adapter: \w.*\.$") as caught:
+        clean_adapter(folder, tmp_path / "copy")
+    assert re.search(r"不是 LoRA 适配器的配置：\w.*。$", caught.value.messages["zh"])
+    assert not (tmp_path / "copy").exists()
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(JudgeError, match=r"config\.json cannot be read") as caught:
+        read_served_model(folder)
+    assert "读作模型配置" in caught.value.messages["zh"]
+
+
+def test_the_copy_of_an_adapter_takes_the_place_of_one_whose_weights_are_gone(tmp_path: Path) -> None:
+    first, second = adapter(tmp_path / "first"), adapter(tmp_path / "second")
+    (second / "adapter_model.safetensors").write_bytes(b"newer")
+    copy = clean_adapter(first, tmp_path / "copy")
+    (first / "adapter_model.safetensors").unlink()  # the link now leads nowhere
+    assert (clean_adapter(second, copy) / "adapter_model.safetensors").read_bytes() == b"newer"
+
+
+@pytest.mark.parametrize(("rank", "room"), [(1, "1"), (8, "8"), (9, "16"), (65, "128"), (512, "512")])
+def test_vllm_makes_room_for_the_largest_adapter(rank: int, room: str, tmp_path: Path) -> None:
+    folders = {"small": adapter(tmp_path / "small", r=1), "large": adapter(tmp_path / "large", r=rank)}
+    arguments = launch(VLLM, GLM, adapters=folders)
+    assert (value(arguments, "--max-lora-rank"), value(arguments, "--max-loras")) == (room, "2")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_server_that_listens_everywhere_is_asked_on_this_machine(host: str) -> None:
+    made = build_launch("glm", VLLM, "judge", ServeOptions(model="m", host=host, port=8001), ServedModel("/m", QWEN2), PYTHON)
+    assert made.url == "http://127.0.0.1:8001"
+    assert value(list(made.arguments), "--host") == host
+
+
+def test_a_revision_is_for_models_of_a_hub_alone(tmp_path: Path) -> None:
+    serve = ServeOptions(model="m", revision="v2")
+    for engine in (PYTORCH, TURBOMIND, VLLM):
+        arguments = list(build_launch("q", engine, "judge", serve, ServedModel("owner/name", QWEN2), PYTHON).arguments)
+        assert value(arguments, "--revision") == "v2"
+        assert "--revision" not in build_launch("q", engine, "judge", serve, ServedModel(str(tmp_path), QWEN2), PYTHON).arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("tensor_parallel", 3),
+        ("tensor_parallel", 16),
+        ("devices", "0,"),
+        ("devices", "all"),
+        ("port", 0),
+        ("memory_share", 1),
+        ("session_length", 10),
+    ],
+)
+def test_options_that_no_engine_takes_are_refused(name: str, wrong: object) -> None:
+    with pytest.raises(ValidationError, match=name):
+        ServeOptions.model_validate({"model": "m", name: wrong})
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "a=b", "a\tb"])
+def test_an_adapters_name_must_stand_on_a_command_line(name: str) -> None:
+    with pytest.raises(ValidationError, match="no blanks, slashes or equals signs"):
+        ServeOptions.model_validate({"model": "m", "adapters": {name: "/a"}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -10,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import JudgeError
-from core.judging.fetch import Hub, RemoteFile, Wish, fetch_model, modelscope_id, wanted_files
+from core.judging.fetch import Hub, RemoteFile, Wish, fetch_model, has_right_hash, modelscope_id, wanted_files
 from core.judging.hubs import HuggingFace, ModelScope
-from core.judging.weights import resolve_model
+from core.judging.weights import is_hub_id, resolve_model
 from tests.conftest import ROOT
 from tests.serving.hub import FakeHub, commit, serving_hub
 
@@ -285,3 +288,93 @@ def test_internlm2_is_converted_once_and_found_as_llama(hub: FakeHub, tmp_path: 
     again, said = fetch(hub, tmp_path / "models", model, verify=True)
     assert (again, hub.sent, (folder / "config.json").stat().st_mtime_ns) == (folder, [], stamp)
     assert not any("converting" in line for line in said)
+
+
+# Listings and folders of every kind
+
+
+def names_kept(*listed: str, allow_pickle: bool = False) -> set[str]:
+    return {file.name for file in wanted_files([RemoteFile(name=name) for name in listed], allow_pickle=allow_pickle)}
+
+
+@pytest.mark.parametrize("name", ["../config.json", "/etc/config.json", "a/../../config.json", "..", "x/..", "../../model.safetensors"])
+def test_a_name_that_leads_out_of_the_folder_is_never_fetched(name: str) -> None:
+    assert names_kept(name, "config.json", allow_pickle=True) == {"config.json"}
+
+
+def test_weights_that_can_run_code_are_wanted_only_where_there_are_no_others() -> None:
+    pickles = ("pytorch_model.bin", "consolidated.00.pth", "sub/optimizer.pt")
+    assert names_kept(*pickles) == set()
+    assert names_kept(*pickles, allow_pickle=True) == {"pytorch_model.bin", "consolidated.00.pth"}
+    assert names_kept(*pickles, "model.safetensors", allow_pickle=True) == {"model.safetensors"}
+    assert names_kept("config.json..json", "1_Pooling/config.json", "vocab.txt", "run.py") == {
+        "config.json..json",
+        "1_Pooling/config.json",
+        "vocab.txt",
+    }
+
+
+@given(st.binary(max_size=50), st.booleans(), st.integers(0, 255), st.integers(0, 60))
+def test_a_hash_knows_every_changed_byte(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, blob: bool, byte: int, place: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "hashed"
+    if blob:
+        file = RemoteFile(name="a", blob=hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest())
+    else:
+        file = RemoteFile(name="a", sha256=hashlib.sha256(content).hexdigest())
+    changed = content[:place] + bytes([byte]) + content[place + 1 :]
+    for written in (content, changed, content + b"x", content[:-1]):
+        path.write_bytes(written)
+        assert has_right_hash(path, file) is (written == content)
+    assert has_right_hash(path, RemoteFile(name="a"))  # the hub tells no hash
+
+
+@pytest.mark.parametrize("note", [b"\xff", b"{", b"[]", b'{"hub": "nowhere"}'])
+def test_a_folder_whose_note_is_damaged_is_taken_for_the_users_own(note: bytes, hub: FakeHub, tmp_path: Path) -> None:
+    folder, _ = fetch(hub, tmp_path)
+    (folder / "pingpan-model.json").write_bytes(note)
+    hub.sent.clear()
+    assert fetch(hub, tmp_path, verify=True)[0] == folder
+    assert hub.sent == []
+
+
+def test_a_file_that_is_gone_or_shorter_is_fetched_again_without_asking_for_hashes(hub: FakeHub, tmp_path: Path) -> None:
+    folder, _ = fetch(hub, tmp_path)
+    (folder / "tokenizer.json").unlink()
+    (folder / "model-00001-of-00002.safetensors").write_bytes(WEIGHTS[:-1])
+    hub.sent.clear()
+    _, told = fetch(hub, tmp_path)
+    assert {name for name, _, _ in hub.sent} == {"tokenizer.json", "model-00001-of-00002.safetensors"}
+    assert (folder / "model-00001-of-00002.safetensors").read_bytes() == WEIGHTS
+    assert any("tokenizer.json" in line and "must be fetched" in line for line in told)
+
+
+def test_what_a_hub_cannot_give_is_told_in_chinese_too(hub: FakeHub, tmp_path: Path) -> None:
+    hub.gated = {MODEL}
+    for model, zh in (
+        (MODEL, "需先同意许可"),
+        ("nobody/nothing", "huggingface 上没有 nobody/nothing"),
+        ("old/pickled", "没有 safetensors 权重"),
+        ("./none", "既不是文件夹也不是模型编号"),
+    ):
+        with pytest.raises(JudgeError) as caught:
+            fetch(hub, tmp_path, model)
+        assert zh in caught.value.messages["zh"]
+
+
+@pytest.mark.parametrize(
+    ("model", "hub_id"),
+    [
+        ("owner/name", True),
+        ("./owner", False),
+        ("/owner/name", False),
+        ("~/name", False),
+        ("owner/", False),
+        ("name", False),
+        ("a/b/c", False),
+        ("../x", False),
+    ],
+)
+def test_a_hubs_id_is_told_from_a_path(model: str, hub_id: bool) -> None:
+    assert is_hub_id(model) is hub_id

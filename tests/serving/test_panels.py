@@ -113,3 +113,15 @@ def test_the_commands_in_the_docs_are_those_that_are_printed(home: Path, monkeyp
     for spec in PANELS["servers"].judges:
         command = plan_server(load_settings(), PANELS["servers"], spec.id, missing_ok=True).launch.shell()
         assert command.replace("/x/", "") in text
+
+
+def test_the_panel_that_the_docs_show_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs/PANELS.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```yaml\n(names:.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(shown, encoding="utf-8")
+    panel = load_panels(tmp_path)["mine"]
+    monkeypatch.setenv("REMOTE_KEY", "k")
+    for spec in panel.judges:
+        options = read_server(spec.id, spec.options)
+        assert options.addresses()
+        assert options.serve is None or options.model in options.serve.adapters

@@ -128,3 +128,49 @@ def test_a_head_judge_is_ready_only_with_its_head_adapter_and_base(
     assert look(eight_bits).memory_needed == 8 / 1024  # made beside the whole model
     monkeypatch.setattr(model_states, "_memory", lambda _: 0.001)
     assert look().readiness is Readiness.MEMORY
+
+
+def test_a_judge_that_wants_more_memory_than_there_is_says_so_and_a_smaller_one_is_ready(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    monkeypatch.setattr(model_states, "_card_memory", lambda _: None)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "config.json").write_text("{}", encoding="utf-8")
+    save_file({"x": np.zeros(4, np.float32)}, tmp_path / "own" / "model.safetensors")
+
+    def look(memory: float, device: str = "cpu") -> JudgeState:
+        options = {"model": str(tmp_path / "own"), "memory_gib": memory, "device": device}
+        return ModelStates(settings).look(panel(JudgeSpec("own", "Own", "transformers", options)))[0]
+
+    large = look(100_000)
+    assert (large.readiness, large.memory_needed) == (Readiness.MEMORY, 100_000)
+    assert "100000 GiB" in (large.remedy or {})["en"]
+    assert "100000 GiB" in (large.remedy or {})["zh"]
+    assert look(0.001).readiness is Readiness.READY
+    card = look(100_000, "cuda:0")  # nobody can say what a card has that cannot be asked
+    assert (card.readiness, card.memory_there) == (Readiness.READY, None)
+    assert look(1, "cuda:first").memory_there is None  # the judge itself tells a device that is none
+
+
+def test_what_was_seen_is_believed_for_a_while_and_then_looked_at_anew(settings: Settings) -> None:
+    clock = [0.0]
+    states = ModelStates(settings, clock=lambda: clock[0])
+    with serving("vllm", model="glm") as server:
+        judges = panel(JudgeSpec("glm", "GLM", "server", {"engine": "vllm", "model": "glm", "base_url": server.url}))
+        assert settled(states, judges) is Readiness.READY
+    clock[0] = model_states.FRESH_SECONDS - 1
+    assert states.states(judges)[0].readiness is Readiness.READY  # it is away, and nobody has looked
+    clock[0] = model_states.FRESH_SECONDS + 1
+    assert states.states(judges)[0].readiness is Readiness.READY  # looked for beside the page
+    deadline = time.monotonic() + 30
+    while states.states(judges)[0].readiness is Readiness.READY and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert states.states(judges)[0].readiness is Readiness.SERVER
+
+
+def settled(states: ModelStates, judges: PanelSpec) -> Readiness:
+    deadline = time.monotonic() + 30
+    while (seen := states.states(judges)[0].readiness) is Readiness.CHECKING and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return seen

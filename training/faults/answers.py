@@ -13,7 +13,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -212,7 +212,7 @@ def _tags(length: int, says: Sequence[Say], kinds: Sequence[MarkKind]) -> list[i
 
 
 def _voices(says: Sequence[Say]) -> list[Say]:
-    """Return everybody's shortest answer; nothing of those who give two as short that differ."""
+    """Return everybody's shortest answer, nothing of those who contradict themselves; two as short of different kinds name none."""
     by_author: dict[str, list[Say]] = {}
     for say in says:
         by_author.setdefault(say.author, []).append(say)
@@ -221,7 +221,8 @@ def _voices(says: Sequence[Say]) -> list[Say]:
         shortest = min(say.end - say.start for say in own)
         last = [say for say in own if say.end - say.start == shortest]
         if len({say.answer is AnswerKind.REJECT for say in last}) == 1:
-            voices.append(last[0])
+            named = {say.kind for say in last if say.kind is not None}
+            voices.append(replace(last[0], kind=named.pop() if len(named) == 1 else None))
     return voices
 
 

@@ -85,9 +85,15 @@ def _one(passage: Passage, kind: MarkKind, edits: Sequence[Edit], draw: random.R
     makers = MAKERS[kind]
     for _ in range(TRIES):
         edit = draw.choice(makers)(passage, draw.randrange(len(passage.words)), draw)
-        if edit is not None and not any(edit.start < other.end + APART and other.start < edit.end + APART for other in edits):
+        if edit is not None and _fits(edit, passage.text, edits):
             return edit
     return None
+
+
+def _fits(edit: Edit, text: str, edits: Sequence[Edit]) -> bool:
+    """Return whether an edit touches no other, and leaves a text that it can be marked in."""
+    leaves = bool(edit.replacement) or edit.end - edit.start < len(text)
+    return leaves and not any(edit.start < other.end + APART and other.start < edit.end + APART for other in edits)
 
 
 def apply_edits(text: str, edits: Sequence[Edit], kinds: Sequence[MarkKind] = MARK_KINDS) -> FaultyText:

@@ -7,6 +7,7 @@ be read is told with its number (from 1) and how to mend it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ ROLES: Mapping[str, str] = {
     "assistant": "assistant",
     "chatgpt": "assistant",
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ def _text(path: Path) -> str:
 def _records(text: str, name: str) -> Iterator[tuple[int, Any]]:
     if text.lstrip().startswith("["):
         try:
-            yield from enumerate(json.loads(text), 1)
+            yield from enumerate(_parsed(text), 1)
+        except RecursionError as error:
+            raise SheetError(f"{name} nests too deeply to be read.", zh=f"{name} 嵌套过深，无法读取。") from error
         except json.JSONDecodeError as error:
             raise SheetError(
                 f"{name} is no JSON: {error.msg} in line {error.lineno}, column {error.colno}; mend it there.",
@@ -133,7 +137,9 @@ def _records(text: str, name: str) -> Iterator[tuple[int, Any]]:
         if line.strip():
             number += 1
             try:
-                yield number, json.loads(line)
+                yield number, _parsed(line)
+            except RecursionError:
+                yield number, Unreadable(f"line {line_number} nests too deeply to be read.", f"第 {line_number} 行嵌套过深，无法读取。")
             except json.JSONDecodeError as error:
                 yield (
                     number,
@@ -142,6 +148,11 @@ def _records(text: str, name: str) -> Iterator[tuple[int, Any]]:
                         f"第 {line_number} 行不是有效的 JSON：第 {error.colno} 列（{error.msg}），请修正该行。",
                     ),
                 )
+
+
+def _parsed(text: str) -> Any:
+    """Return what a JSON text says; whole numbers stay text, however long."""
+    return json.loads(text, parse_int=str)
 
 
 def _mapping(record: object) -> Mapping[str, Any]:
@@ -153,11 +164,9 @@ def _mapping(record: object) -> Mapping[str, Any]:
 def _string(record: Mapping[str, Any], key: str, *, optional: bool = False) -> str:
     value = record.get(key)
     if isinstance(value, str):
-        return value
+        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)  # half a character can be neither stored nor hashed
     if optional and value is None:
         return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
     raise Unreadable(f"has no text under `{key}`; write a string there.", f"的 `{key}` 不是文本，请填写字符串。")
 
 
@@ -172,8 +181,11 @@ def _xtuner(record: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _alpaca(record: Mapping[str, Any]) -> tuple[str, str, str]:
-    if record.get("history"):
-        raise _turns(len(record["history"]) + 1)
+    history = record.get("history") or []
+    if not isinstance(history, list):
+        raise Unreadable("has no list under `history`.", "的 `history` 不是列表。")
+    if history:
+        raise _turns(len(history) + 1)
     asked, more = _string(record, "instruction"), _string(record, "input", optional=True)
     return _string(record, "system", optional=True), f"{asked}\n{more}" if more else asked, _string(record, "output")
 
@@ -209,6 +221,11 @@ def _messages(messages: object, key: str, role_key: str, words_key: str) -> tupl
                 f"含有未知角色 {message.get(role_key)!r} 的消息；可用：{'、'.join(ROLES)}。",
             )
         said[role].append(_string(message, words_key))
+    if not said["user"] or not said["assistant"]:
+        raise Unreadable(
+            "has no question or no answer; a labelled row is one of each: add it, or leave the record out.",
+            "缺少提问或回答；一条标注应为一问一答，请补全或删去。",
+        )
     if len(said["user"]) != 1 or len(said["assistant"]) != 1 or len(said["system"]) > 1:
         raise _turns(max(len(said["user"]), len(said["assistant"])))
     return "".join(said["system"]), said["user"][0], said["assistant"][0]

@@ -43,7 +43,12 @@ def grouped_folds(texts: Sequence[str], labels: Sequence[int], count: int, seed:
 
 
 def inner_split(texts: Sequence[str], labels: Sequence[int], share: float, seed: int) -> Fold:
-    """Return the rows to learn from and those to validate on, about `share` of them; families stay together."""
+    """Return the rows to learn from and those to validate on, about `share` of them; families stay together.
+
+    Where a family is too large for the share, the rows to validate on are fewer.
+    """
     if share <= 0:
         return Fold(tuple(range(len(texts))), ())
-    return grouped_folds(texts, labels, max(2, round(1 / share)), seed)[0]
+    folds = grouped_folds(texts, labels, max(2, round(1 / share)), seed)
+    most = max(1.0, 1.5 * share * len(texts))
+    return next((fold for fold in folds if len(fold.held_out) <= most), min(folds, key=lambda fold: len(fold.held_out)))

@@ -10,6 +10,7 @@ from rich.table import Table
 from core.errors import JobError
 from core.training import Comparison, GateVerdict
 from core.types import said
+from webapp.cli.console import plain_console
 from webapp.cli.jobs import author_or_user, leave_or_follow, open_workbench
 from webapp.services.training.views import CandidateView, GateReport, RowChange
 
@@ -19,7 +20,7 @@ TEXT_SHOWN = 60
 
 def list_candidates(snapshot_id: int) -> None:
     """Print the candidates, newest first, a line for every dimension."""
-    desk, console = open_workbench().candidates, Console()
+    desk, console = open_workbench().candidates, plain_console()
     table = Table("candidate", "name", "stage", "dimension", "rows", "MAE", "1/(1+MAE)", "QWK", "ECE", "drift", "MiB", "promoted", box=None)
     for view in desk.candidates(snapshot_id or None):
         _add(table, view)
@@ -65,9 +66,9 @@ def measure(candidate: int | None, panel: str, judge: str, snapshot: int, author
 def print_report(candidate: int, panel: str, judge: str, rows: int) -> int:
     """Print a candidate's report and return the exit status that says its verdict."""
     report = open_workbench().candidates.report(candidate, panel, judge)
-    console = Console()
-    console.print(f"{report.candidate.name} against {panel}/{report.judge_id}", markup=False)
-    console.print(said(report.reason, "en"), markup=False, soft_wrap=True)
+    console = plain_console()
+    console.print(f"{report.candidate.name} against {panel}/{report.judge_id}")
+    console.print(said(report.reason, "en"), soft_wrap=True)
     console.print(_figures(report))
     _print_rows(console, "Better on", report.better[:rows])
     _print_rows(console, "Worse on", report.worse[:rows])
@@ -109,14 +110,14 @@ def _print_rows(console: Console, title: str, rows: Sequence[RowChange]) -> None
 def promote(candidate: int, panel: str, judge: str, reason: str, author: str) -> None:
     """Put a candidate into a panel and say where it stands."""
     change = open_workbench().candidates.promote(candidate, panel, judge, author_or_user(author), reason)
-    console, made = Console(), change.promotion
-    console.print(f"promotion {made.id}: {made.panel_id}/{made.judge_id} ({made.verdict.value}), {change.panel_file}", markup=False)
+    console, made = plain_console(), change.promotion
+    console.print(f"promotion {made.id}: {made.panel_id}/{made.judge_id} ({made.verdict.value}), {change.panel_file}")
     if change.serve_command:
-        console.print(f"its server: {change.serve_command}", markup=False)
-    console.print(f"back again: ./run.sh jobs rollback {made.id}", markup=False)
+        console.print(f"its server: {change.serve_command}")
+    console.print(f"back again: ./run.sh jobs rollback {made.id}")
 
 
 def roll_back(promotion: int, author: str) -> None:
     """Take a promotion back and say so."""
     made = open_workbench().candidates.roll_back(promotion, author_or_user(author))
-    Console().print(f"promotion {made.id}: {made.panel_id} is as it was before", markup=False)
+    plain_console().print(f"promotion {made.id}: {made.panel_id} is as it was before")

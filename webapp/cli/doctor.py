@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
-from rich.console import Console
 from rich.table import Table
 
 from core.errors import PingpanError
 from core.settings import Settings, load_settings
+from webapp.cli.console import plain_console
 
 SMALLEST_FREE_GB = 2.0
 PACKAGES = ("gradio", "sqlalchemy", "chromadb", "scikit-learn")
@@ -36,7 +36,7 @@ def run_doctor() -> int:
     table = Table("", "what", "found", "what to do", box=None)
     for finding in findings:
         table.add_row("!" if finding.mend else "ok", finding.what, finding.found, finding.mend)
-    Console().print(table)
+    plain_console().print(table)
     return 1 if any(finding.mend for finding in findings) else 0
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from core import metrics
 from core.errors import SheetError
 from core.settings import load_settings
 from core.types import Dimension, DimensionKind, Judgement, JudgementStatus, Run, RunState, Verdict, said
+from webapp.cli.console import plain_console
 from webapp.cli.judge import follow, print_problems, resolve_library
 from webapp.workbench import Workbench
 
@@ -32,6 +32,8 @@ class _Answers:
         self.distributions.append(distribution)
 
     def cells(self, dimension: Dimension) -> list[str]:
+        if not self.true:
+            return ["0"]  # nobody answered: there is nothing to compare
         exact = f"{metrics.accuracy(self.true, self.predicted):.3f}"
         calibration = f"{metrics.calibration_error(self.true, self.distributions):.3f}"
         if dimension.kind is DimensionKind.NOMINAL:
@@ -43,17 +45,22 @@ class _Answers:
 
 def run_evaluate(sheet: Path, library: str, panel: str | None, aggregator: str | None, *, skip_bad_rows: bool) -> int:
     """Judge a labelled sheet, print the figures, and return the exit status."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     workbench = Workbench.open(load_settings())
     preview = workbench.preview(sheet)
     print_problems(console, preview)
+    if preview.rows and all(row.gold is None for row in preview.rows):  # told before the work
+        raise SheetError(
+            "The sheet has no labels (标注分值) to compare with; `judge` judges unlabelled sheets.",
+            zh="表中没有标签（标注分值）可以对照；没有标签的表请用 judge 评判。",
+        )
     stored = workbench.store_sheet(preview.token, worksheet=preview.worksheet, mapping=preview.mapping, skip_bad_rows=skip_bad_rows)
     run = workbench.start_here(stored.id, resolve_library(workbench, library).id, panel, aggregator)
     run = follow(console, workbench, run)
     if run.state is not RunState.DONE:
         console.print(f"Run {run.id} is {run.state.value}: {said(run.error, 'en')}")
         return 1
-    Console().print(_table(workbench, run))
+    plain_console().print(_table(workbench, run))
     return 0
 
 
@@ -67,8 +74,6 @@ def _table(workbench: Workbench, run: Run) -> Table:
                 _add(answers[row.item.dimension_id, judgement.judge_id], row.item.gold, judgement)
         if row.verdict is not None:
             _add(answers[row.item.dimension_id, "verdict"], row.item.gold, row.verdict)
-    if not answers:
-        raise SheetError("The sheet has no labels (标注分值) to compare with; `judge` judges unlabelled sheets.")
     table = Table("dimension", "judge", "rows", "exact", "MAE", "1/(1+MAE)", "QWK", "ECE", box=None)
     dimensions = {dimension.id: dimension for dimension in workbench.dimensions()}
     for dimension_id, dimension in dimensions.items():

@@ -22,6 +22,7 @@ from training.faults.spec import FaultPretrainSpec
 from training.presets import PRESETS
 from training.process import ExitStatus
 from training.specs import JobSpec, QuantizeMethod, read_spec
+from webapp.cli.console import plain_console
 from webapp.job_runner import Runner
 from webapp.services.training import products
 from webapp.services.training.chains import Forms
@@ -74,14 +75,14 @@ def list_jobs(*, archived: bool, limit: int) -> None:
         state = f"{job.state.value} ({view.place})" if view.place else job.state.value
         made = str(view.candidate_id or "")
         table.add_row(str(job.id), job.kind.value, job.name, state, _progress(view), _left(view), _device(job), made, job.author)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def show_job(job_id: int) -> None:
     """Print everything of one job."""
     desk = open_workbench().jobs
     view = desk.job(job_id)
-    job, console = view.job, Console()
+    job, console = view.job, plain_console()
     lines = {
         "job": f"{job.id}  {job.kind.value}  {job.name}",
         "state": job.state.value + (f", place {view.place} in the queue" if view.place else ""),
@@ -99,11 +100,11 @@ def show_job(job_id: int) -> None:
     }
     for name, value in lines.items():
         if value:
-            console.print(f"{name:10} {value}", markup=False, soft_wrap=True, highlight=False)
+            console.print(f"{name:10} {value}", soft_wrap=True, highlight=False)
     figures = {name: points[-1].value for name, points in desk.curves(job_id).held_out.items()}
     if figures:
-        console.print("held out   " + "  ".join(f"{name} {value:.4g}" for name, value in figures.items()), markup=False)
-    console.print(json.dumps(json.loads(job.spec), ensure_ascii=False, indent=2), markup=False, soft_wrap=True)
+        console.print("held out   " + "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+    console.print(json.dumps(json.loads(job.spec), ensure_ascii=False, indent=2), soft_wrap=True)
 
 
 def print_log(job_id: int, size: int) -> None:
@@ -151,7 +152,7 @@ def _say_answers(workbench: Workbench, jobs: Sequence[Job]) -> None:
             words = f"job {job.id} leaves {count} answers on suspected faults out: name a --snapshot, whose held-out rows then stay unseen"
         else:
             continue
-        Console(stderr=True).print(words, markup=False, soft_wrap=True)
+        plain_console(stderr=True).print(words, soft_wrap=True)
 
 
 def spec_of(name: str, settings: Sequence[str], snapshot: Path | None) -> JobSpec:
@@ -214,7 +215,7 @@ def stop_job(job_id: int, *, kill: bool, chain: bool) -> None:
     desk = open_workbench().jobs
     views = [*(desk.cancel(job_id) if chain else ()), desk.stop(job_id, kill=kill)]
     for view in {view.job.id: view for view in views}.values():
-        Console().print(f"job {view.job.id}: {view.job.state.value}", markup=False)
+        plain_console().print(f"job {view.job.id}: {view.job.state.value}")
 
 
 def resume_job(job_id: int, *, queue: bool) -> int:
@@ -228,15 +229,15 @@ def archive_job(job_id: int, *, restore: bool) -> None:
     """Take a job out of the list, or bring it back."""
     desk = open_workbench().jobs
     view = desk.restore(job_id) if restore else desk.archive(job_id)
-    Console().print(f"job {view.job.id}: {'archived' if view.archived else view.job.state.value}", markup=False)
+    plain_console().print(f"job {view.job.id}: {'archived' if view.archived else view.job.state.value}")
 
 
 def leave_or_follow(workbench: Workbench, job_ids: Sequence[int], *, queue: bool) -> int:
     """Follow jobs in this process to their end and return the exit status; with `queue` only name them."""
     if queue:
-        Console().print("queued: " + ", ".join(f"job {job_id}" for job_id in job_ids), markup=False)
+        plain_console().print("queued: " + ", ".join(f"job {job_id}" for job_id in job_ids))
         return 0
-    console, told = Console(stderr=True), dict.fromkeys(job_ids, 0)
+    console, told = plain_console(stderr=True), dict.fromkeys(job_ids, 0)
     runner = Runner(workbench.store, workbench.settings, only=frozenset(job_ids))
     while True:
         try:
@@ -250,7 +251,7 @@ def leave_or_follow(workbench: Workbench, job_ids: Sequence[int], *, queue: bool
                 for job_id in job_ids:
                     workbench.jobs.stop(job_id)
                 raise
-            console.print("Saving and stopping; once more Ctrl-C leaves the job to itself.", markup=False)
+            console.print("Saving and stopping; once more Ctrl-C leaves the job to itself.")
             for job_id in job_ids:
                 workbench.jobs.stop(job_id)
 
@@ -276,9 +277,9 @@ def _status(console: Console, workbench: Workbench, job_ids: Sequence[int]) -> i
         view = workbench.jobs.job(job_id)
         states.append(view.job.state)
         made = f" → candidate {view.candidate_id}" if view.candidate_id and view.job.state is JobState.DONE else ""
-        console.print(f"job {job_id} {view.job.name}: {view.job.state.value}{made}", markup=False, soft_wrap=True)
+        console.print(f"job {job_id} {view.job.name}: {view.job.state.value}{made}", soft_wrap=True)
         if view.job.state is JobState.FAILED:
-            console.print(said(view.job.error, "en"), markup=False, soft_wrap=True, style="red")
+            console.print(said(view.job.error, "en"), soft_wrap=True, style="red")
     if JobState.FAILED in states:
         return int(ExitStatus.FAILED)
     return int(ExitStatus.DONE if set(states) == {JobState.DONE} else ExitStatus.STOPPED)
@@ -291,7 +292,7 @@ def _tell(console: Console, workbench: Workbench, told: dict[int, int]) -> None:
             if event.kind in LOUD or (event.kind is EventKind.TRAIN and event.step % 10 == 0):
                 place = f" {event.step}/{event.steps}" if event.steps else ""
                 words = " ".join(part for part in (_figures(event.figures), said(event.message, "en")) if part)
-                console.print(f"job {job_id} {event.kind.value}{place} {words}", markup=False, soft_wrap=True, highlight=False)
+                console.print(f"job {job_id} {event.kind.value}{place} {words}", soft_wrap=True, highlight=False)
 
 
 def _figures(figures: Mapping[str, float]) -> str:

@@ -17,6 +17,7 @@ from core.ingest.export_csv import result_encoding
 from core.queries import RunProgress
 from core.settings import load_settings
 from core.types import Library, Outcome, RowProblem, Run, RunState, Severity, said
+from webapp.cli.console import plain_console
 from webapp.workbench import ExportTargets, SheetPreview, Workbench
 
 SHOWN_WARNINGS = 20
@@ -42,7 +43,7 @@ class JudgeOptions:
 
 def run_judge(options: JudgeOptions) -> int:
     """Judge a sheet and write its results; return the exit status."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     targets = export_targets(options.out, options.full, options.jsonl, options.encoding)
     workbench = Workbench.open(load_settings())
     preview = workbench.preview(options.sheet, worksheet=options.worksheet, mapping=parse_columns(options.columns))
@@ -50,13 +51,15 @@ def run_judge(options: JudgeOptions) -> int:
     sheet = workbench.store_sheet(preview.token, worksheet=preview.worksheet, mapping=preview.mapping, skip_bad_rows=options.skip_bad_rows)
     library = resolve_library(workbench, options.library)
     run = workbench.start_here(sheet.id, library.id, options.panel, options.aggregator, fresh=options.fresh)
-    run = follow(console, workbench, run)
+    with workbench.unwritten.until_written(run.id):
+        run = follow(console, workbench, run) if run.state is not RunState.DONE else run
+        if run.state is RunState.DONE:
+            workbench.export_all(run.id, targets)
     if run.state is not RunState.DONE:
         console.print(
             f"Run {run.id} is {run.state.value}: {said(run.error, 'en') or 'interrupted'}. The same command goes on where it was."
         )
         return 1
-    workbench.export_all(run.id, targets)
     progress = workbench.progress(run.id)
     print_summary(console, workbench, progress, targets, preview)
     return 0 if progress.decided == progress.total and progress.by_outcome.get(Outcome.NO_QUORUM, 0) == 0 else 1
@@ -64,13 +67,13 @@ def run_judge(options: JudgeOptions) -> int:
 
 def run_export(run_id: int, out: Path, full: Path | None, jsonl: Path | None, encoding: str, aggregator: str | None) -> None:
     """Write the results of a run again."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     targets = export_targets(out, full, jsonl, encoding)
     workbench = Workbench.open(load_settings())
     if aggregator is not None:
         workbench.reaggregate(run_id, aggregator)
     workbench.export_all(run_id, targets)
-    console.print(f"Written: {targets.result}, {targets.full}, {targets.jsonl}")
+    console.print(f"Written: {targets.result}, {targets.full}, {targets.jsonl}", soft_wrap=True)
 
 
 def export_targets(out: Path, full: Path | None, jsonl: Path | None, encoding: str) -> ExportTargets:
@@ -125,15 +128,14 @@ def print_problems(console: Console, preview: SheetPreview) -> None:
     warnings = [p for p in preview.problems if p.severity is Severity.WARNING]
     shown = warnings[:SHOWN_WARNINGS]
     for problem in [*errors, *shown]:
-        console.print(problem_line(problem), markup=False, highlight=False, soft_wrap=True)
+        console.print(problem_line(problem), highlight=False, soft_wrap=True)
     if len(warnings) > len(shown):
         counts = Counter(p.code for p in warnings[len(shown) :])
         rest = ", ".join(f"{code} {count}" for code, count in counts.most_common())
-        console.print(f"… and {len(warnings) - len(shown)} more warnings ({rest}); all of them stand in full.xlsx.", markup=False)
+        console.print(f"… and {len(warnings) - len(shown)} more warnings ({rest}); all of them stand in full.xlsx.")
     console.print(
         f"{preview.name}: {preview.format}{' ' + preview.encoding if preview.encoding else ''}, {preview.total_rows} rows, "
         f"{preview.judgeable_rows} can be judged ({', '.join(f'{d} {n}' for d, n in preview.by_dimension.items())})",
-        markup=False,
         highlight=False,
     )
 
@@ -159,9 +161,7 @@ def print_summary(console: Console, workbench: Workbench, progress: RunProgress,
     outcomes = ", ".join(f"{outcome.value} {count}" for outcome, count in progress.by_outcome.items() if count)
     skipped = preview.total_rows - preview.judgeable_rows
     rate = f" ({progress.rate:.0f} rows/s)" if progress.rate else ""
-    console.print(
-        f"{progress.decided} of {progress.total} rows decided in {progress.elapsed_seconds:.1f} s{rate}: {outcomes}", markup=False
-    )
+    console.print(f"{progress.decided} of {progress.total} rows decided in {progress.elapsed_seconds:.1f} s{rate}: {outcomes}")
     if skipped:
         console.print(f"{skipped} bad rows were left out, as you asked; full.xlsx lists them.")
-    console.print(f"Written: {targets.result}, {targets.full}, {targets.jsonl}", markup=False, soft_wrap=True)
+    console.print(f"Written: {targets.result}, {targets.full}, {targets.jsonl}", soft_wrap=True)

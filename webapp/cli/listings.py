@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from core.settings import load_settings
 from core.types import Library
+from webapp.cli.console import plain_console
 from webapp.workbench import Workbench
 
 
@@ -19,13 +19,13 @@ def list_runs() -> None:
     for run in workbench.runs():
         started = run.started_at.astimezone().strftime("%Y-%m-%d %H:%M") if run.started_at else ""
         table.add_row(str(run.id), run.sheet_name, run.panel.id, run.aggregator, run.state.value, str(run.items), started)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def ask_again(run_id: int, judge_id: str) -> None:
     """Queue a run again for its answers that are no votes and print how many they are."""
     count = Workbench.open(load_settings()).ask_again(run_id, judge_id=judge_id)
-    Console().print(
+    plain_console().print(
         f"run {run_id}: {count} answers are asked for again" if count else f"run {run_id}: every answer is a vote or an abstention"
     )
 
@@ -35,7 +35,7 @@ def purge_runs() -> None:
     from webapp.services.housekeeping import Housekeeping
 
     gone = Housekeeping(Workbench.open(load_settings()).store).purge()
-    Console().print(f"removed for good: runs {', '.join(map(str, gone))}" if gone else "no run was deleted more than 30 days ago")
+    plain_console().print(f"removed for good: runs {', '.join(map(str, gone))}" if gone else "no run was deleted more than 30 days ago")
 
 
 def list_libraries() -> None:
@@ -54,13 +54,13 @@ def reindex_libraries(name: str) -> None:
     libraries = [workbench.library_named(name)] if name else list(workbench.libraries())
     for library in libraries:
         seconds = workbench.reindex(library.id)
-        Console().print(f"{library.name}: {library.size} examples indexed in {seconds:.1f} s", markup=False)
+        plain_console().print(f"{library.name}: {library.size} examples indexed in {seconds:.1f} s")
 
 
 def export_faults(file: Path) -> None:
     """Write what people answered to suspected faults and print how many texts that are."""
     count = Workbench.open(load_settings()).fault_answers.export(file)
-    Console().print(f"{file}: {count} texts with answers", markup=False, soft_wrap=True)
+    plain_console().print(f"{file}: {count} texts with answers", soft_wrap=True)
 
 
 def _print_libraries(libraries: list[Library]) -> None:
@@ -68,4 +68,4 @@ def _print_libraries(libraries: list[Library]) -> None:
     for library in libraries:
         counts = ", ".join(f"{dimension} {count}" for dimension, count in library.counts.items())
         table.add_row(library.name, str(library.size), counts, library.version[:12])
-    Console().print(table)
+    plain_console().print(table)

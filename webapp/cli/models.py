@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from core.errors import JudgeError, PingpanError
@@ -22,6 +21,7 @@ from core.judging.weights import find_model, models_folder, weight_bytes
 from core.panels import get_panel, load_panels
 from core.settings import Settings, load_settings
 from core.types import JudgeSpec, PanelSpec
+from webapp.cli.console import plain_console
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,18 @@ def run_fetch(panel_id: str, *, verify: bool) -> int:
     """Fetch every model of a panel; return 0, or 1 when one could not be had (the others are fetched all the same)."""
     settings = load_settings()
     named = list(models_of(get_panel(load_panels(*settings.panel_folders()), panel_id)))
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     if not named:
-        console.print(f"The panel {panel_id} needs no models.", markup=False)
+        console.print(f"The panel {panel_id} needs no models.")
         return 0
     client, failed = make_hub(Hub(settings.hub)), 0
     for wish in dict.fromkeys(model.wish for model in named):
         try:
-            folder = fetch_model(
-                wish, _folder(settings), client, lambda line: console.print(line, markup=False, soft_wrap=True), verify=verify
-            )
-            console.print(f"{wish.model}: {folder}", markup=False, soft_wrap=True)
+            folder = fetch_model(wish, _folder(settings), client, lambda line: console.print(line, soft_wrap=True), verify=verify)
+            console.print(f"{wish.model}: {folder}", soft_wrap=True)
         except PingpanError as error:
             failed += 1
-            console.print(f"{error}", markup=False, soft_wrap=True, style="red")
+            console.print(f"{error}", soft_wrap=True, style="red")
     return 1 if failed else 0
 
 
@@ -81,7 +79,7 @@ def run_list() -> int:
                 continue
             size = f"{weight_bytes(found) / 2**30:.1f}"
             table.add_row(model.panel, model.judge, model.wish.model, size, served.architecture, served.weights.value, str(found))
-    Console().print(table)
+    plain_console().print(table)
     return 0
 
 

@@ -9,12 +9,11 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
 from core.errors import StoreError
 from core.panels import get_panel, load_panels
 from core.settings import Settings, load_settings
 from core.types import LocalText, PanelSpec, one_language, said
+from webapp.cli.console import plain_console
 from webapp.services.serving import ModelServer, ServerPlan, memory_warning, plan_server
 from webapp.services.training.leases import CardLeases
 
@@ -27,24 +26,24 @@ def run_serve_judge(panel_id: str, judge_id: str, port: int | None, timeout: flo
     if print_only:
         sys.stdout.write(plan.launch.shell() + "\n")
         return 0
-    console = Console(stderr=True)
-    console.print(f"{plan.judge_id}: {plan.served_name} at {plan.launch.url}", markup=False)
-    console.print(f"  {plan.launch.shell()}", markup=False, soft_wrap=True)
-    console.print(f"  log: {plan.log}", markup=False, soft_wrap=True)
+    console = plain_console(stderr=True)
+    console.print(f"{plan.judge_id}: {plan.served_name} at {plan.launch.url}")
+    console.print(f"  {plan.launch.shell()}", soft_wrap=True)
+    console.print(f"  log: {plan.log}", soft_wrap=True)
     warning = memory_warning(plan)
     if warning:
-        console.print(warning, markup=False, style="yellow")
+        console.print(warning, style="yellow")
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with _written_down(settings, panel, judge_id, plan) as warnings, ModelServer(plan) as server:
             for words in warnings:
-                console.print(said(words, "en"), markup=False, style="yellow")
+                console.print(said(words, "en"), style="yellow")
             with console.status("loading …") as status:
                 seconds = server.wait_ready(timeout, lambda waited: status.update(f"loading … {waited:.0f} s"))
-            console.print(f"Ready after {seconds:.0f} s. Ctrl-C ends it.", markup=False)
+            console.print(f"Ready after {seconds:.0f} s. Ctrl-C ends it.")
             server.wait()
     except KeyboardInterrupt:
-        console.print("The server has ended.", markup=False)
+        console.print("The server has ended.")
     finally:
         signal.signal(signal.SIGTERM, previous)
     return 0

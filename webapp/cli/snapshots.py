@@ -15,6 +15,7 @@ from core.errors import ExportError
 from core.settings import load_settings
 from core.training import SnapshotFilter, Split
 from core.types import Origin, said
+from webapp.cli.console import plain_console
 from webapp.services.training.snapshots import ExportFormat, SnapshotChoices
 from webapp.workbench import Workbench
 
@@ -50,18 +51,18 @@ def make_snapshot(options: MakeOptions) -> None:
         balance=options.balance,
     )
     choices = SnapshotChoices(chosen, options.held_out, options.examples, options.seed, options.lineage)
-    console = Console()
+    console = plain_console()
     if options.dry_run:
         preview = workbench.snapshots.preview(choices, samples=0)
         console.print(f"would hold {preview.train_rows} training and {preview.held_out_rows} held-out rows in {preview.families} families")
         _print_counts(console, preview.counts)
         for group in preview.left_out:
-            console.print(f"left out {group.count}: {said(group.reason.words, 'en')}", markup=False, soft_wrap=True)
+            console.print(f"left out {group.count}: {said(group.reason.words, 'en')}", soft_wrap=True)
         return
     begun = time.perf_counter()
     snapshot = workbench.snapshots.freeze(options.name, choices)
     seconds = time.perf_counter() - begun
-    console.print(f"snapshot {snapshot.id}: {snapshot.folder} ({seconds:.1f} s)", markup=False, soft_wrap=True)
+    console.print(f"snapshot {snapshot.id}: {snapshot.folder} ({seconds:.1f} s)", soft_wrap=True)
     show_snapshot(snapshot.id, 0, Split.TRAIN)
 
 
@@ -72,27 +73,24 @@ def list_snapshots() -> None:
         frozen = one.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
         counts = (str(one.train_rows), str(one.held_out_rows), str(one.examples))
         table.add_row(str(one.id), one.name, one.lineage, *counts, one.sha256[:12], frozen)
-    Console().print(table)
+    plain_console().print(table)
 
 
 def show_snapshot(snapshot_id: int, rows: int, split: Split) -> None:
     """Check a snapshot's files and print what it holds, and the first rows of a side with their prompts."""
     desk = Workbench.open(load_settings()).snapshots
-    info, console = desk.info(snapshot_id), Console()
+    info, console = desk.info(snapshot_id), plain_console()
     console.print(
         f"{info.name} (lineage {info.lineage}): {info.train_rows} training and {info.held_out_rows} held-out rows in {info.families} "
         f"families, {info.examples} examples a prompt, seed {info.seed}\nsha256 {info.sha256}",
-        markup=False,
         soft_wrap=True,
     )
     _print_counts(console, info.counts)
     for reason, count in info.left_out.items():
-        console.print(f"left out {count}: {reason}", markup=False)
+        console.print(f"left out {count}: {reason}")
     for row in desk.rows(snapshot_id, split, 0, rows) if rows else ():
         words = f"{row.system}\n\n{row.user}\n→ {row.label}"
-        console.print(
-            f"\n--- {row.dimension_id} {row.external_id} · family {row.family}\n{words}", markup=False, highlight=False, soft_wrap=True
-        )
+        console.print(f"\n--- {row.dimension_id} {row.external_id} · family {row.family}\n{words}", highlight=False, soft_wrap=True)
 
 
 def export_snapshot(snapshot_id: int, kind: str, split: Split, out: Path | None) -> None:
@@ -101,7 +99,7 @@ def export_snapshot(snapshot_id: int, kind: str, split: Split, out: Path | None)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, out)
-    Console().print(str(out or path), markup=False, soft_wrap=True)
+    plain_console().print(str(out or path), soft_wrap=True)
 
 
 def import_training(file: Path, library: str, kind: str, dimension: str, *, whole_prompts: bool, skip_bad_rows: bool) -> None:
@@ -114,15 +112,14 @@ def import_training(file: Path, library: str, kind: str, dimension: str, *, whol
         whole_prompts=whole_prompts,
         skip_bad_rows=skip_bad_rows,
     )
-    console = Console()
+    console = plain_console()
     console.print(
         f"{made.library.name}: {made.rows} rows ({made.kind.value}; {made.own} with Pingpan's own prompts), {made.library.size} in the library",
-        markup=False,
         soft_wrap=True,
     )
     for problem in made.problems:
         where = f"record {problem.record} " if problem.record else ""
-        console.print(f"  {where}{said(problem.message, 'en')}", markup=False, soft_wrap=True)
+        console.print(f"  {where}{said(problem.message, 'en')}", soft_wrap=True)
 
 
 def _kind(name: str) -> ExportFormat:

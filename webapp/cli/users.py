@@ -5,10 +5,9 @@ from __future__ import annotations
 import getpass
 import sys
 
-from rich.console import Console
-
 from core.errors import SettingsError
 from core.settings import load_settings
+from webapp.cli.console import plain_console
 from webapp.services.users import Users
 
 
@@ -16,19 +15,19 @@ def add_user(name: str, *, from_stdin: bool = False) -> None:
     """Ask for a password (or read it from stdin) and add the user, or give one a new password."""
     users = _users()
     fresh = users.put(name, sys.stdin.readline().rstrip("\r\n") if from_stdin else _asked())
-    Console().print(f"{name}: {'added' if fresh else 'has a new password; open sessions are over'}", markup=False)
+    plain_console().print(f"{name}: {'added' if fresh else 'has a new password; open sessions are over'}")
 
 
 def remove_user(name: str) -> None:
     """Remove a user."""
     _users().remove(name)
-    Console().print(f"{name}: removed; labels and changes keep the name", markup=False)
+    plain_console().print(f"{name}: removed; labels and changes keep the name")
 
 
 def list_users() -> None:
     """Print the users' names."""
     for name in _users().names():
-        Console().print(name, markup=False)
+        plain_console().print(name)
 
 
 def _users() -> Users:

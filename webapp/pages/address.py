@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -17,6 +18,7 @@ MAPPED_FIELDS = ("id", "dimension", "prompt", "text", "label")
 MAPPING_PREFIX = "map."
 FIRST, LAST = "first", "last"
 _Member = TypeVar("_Member", bound=StrEnum)
+_LABEL = re.compile(r"-?[0-9]{1,8}")
 
 
 def parse_query(query: str) -> dict[str, str]:
@@ -34,6 +36,11 @@ def make_url(language: Language, path: str, parameters: Mapping[str, str]) -> st
 def whole_number(text: str) -> int:
     """Return a non-negative number of at most nine digits, else 0: nobody's hand-made URL may break a page."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def label_of(text: str) -> str:
+    """Return a label as it was written where it is a whole number, else ""."""
+    return text if _LABEL.fullmatch(text) else ""
 
 
 def member_of(kind: type[_Member], text: str) -> _Member | None:
@@ -106,14 +113,13 @@ class RunAddress:
     def parse(cls, query: str) -> RunAddress:
         """Return the address that a query string holds; what cannot be read falls back to its default."""
         given = parse_query(query)
-        label = given.get("label", "")
         return cls(
             run=whole_number(given.get("run", "")),
             item=given.get("item", ""),
             dimension=given.get("dimension", ""),
             outcome=member_of(Outcome, given.get("outcome", "")),
             status=member_of(JudgementStatus, given.get("status", "")),
-            label=label if label.lstrip("-").isdigit() and len(label) < 10 else "",
+            label=label_of(given.get("label", "")),
             search=given.get("search", ""),
             sort=member_of(RowSort, given.get("sort", "")) or RowSort.POSITION,
             page=max(1, whole_number(given.get("page", ""))),

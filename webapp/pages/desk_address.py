@@ -7,16 +7,12 @@ from typing import TypeVar
 
 from core.desks import CompareQuery, LibraryQuery, Standing
 from core.types import Origin
-from webapp.pages.address import PAGE_SIZE, make_url, member_of, parse_query, whole_number
+from webapp.pages.address import PAGE_SIZE, label_of, make_url, member_of, parse_query, whole_number
 from webapp.pages.translate import Language
 
 # What a pasted text may add to a URL; the beginning of a text is enough to find its like.
 LIKE_CHARACTERS = 600
 _Address = TypeVar("_Address", "LibraryAddress", "AgreementAddress", "CompareAddress", "RunsAddress", "ModelsAddress")
-
-
-def _label(text: str) -> str:
-    return text if text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) < 10 else ""
 
 
 def _write(address: _Address, default: _Address, language: Language, path: str) -> str:
@@ -52,7 +48,7 @@ class LibraryAddress:
             q=given.get("q", ""),
             like=given.get("like", "")[:LIKE_CHARACTERS],
             dimension=given.get("dimension", ""),
-            label=_label(given.get("label", "")),
+            label=label_of(given.get("label", "")),
             origin=member_of(Origin, given.get("origin", "")),
             author=given.get("author", ""),
             standing=member_of(Standing, given.get("standing", "")) or Standing.ACTIVE,
@@ -139,8 +135,8 @@ class CompareAddress:
             a=whole_number(given.get("a", "")),
             b=whole_number(given.get("b", "")),
             dimension=given.get("dimension", ""),
-            first=_label(given.get("first", "")),
-            second=_label(given.get("second", "")),
+            first=label_of(given.get("first", "")),
+            second=label_of(given.get("second", "")),
             all=given.get("all", "") == "1",
             page=max(1, whole_number(given.get("page", ""))),
         )

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 from core.review import QueueQuery, QueueScope, QueueView, Vote
 from core.types import Outcome
-from webapp.pages.address import PAGE_SIZE, make_url, member_of, parse_query, whole_number
+from webapp.pages.address import PAGE_SIZE, label_of, make_url, member_of, parse_query, whole_number
 from webapp.pages.translate import Language
 
 MOST_VOTES = 8
@@ -37,14 +37,13 @@ class ReviewAddress:
     def parse(cls, query: str) -> ReviewAddress:
         """Return the address that a query string holds; what cannot be read falls back to its default."""
         given = parse_query(query)
-        label = given.get("label", "")
         return cls(
             run=whole_number(given.get("run", "")),
             view=member_of(QueueView, given.get("view", "")) or QueueView.ALL,
             scope=member_of(QueueScope, given.get("scope", "")) or QueueScope.OPEN,
             item=whole_number(given.get("item", "")),
             dimension=given.get("dimension", ""),
-            label=label if label.lstrip("-").isdigit() and label.isascii() and len(label) < 10 else "",
+            label=label_of(given.get("label", "")),
             outcome=member_of(Outcome, given.get("outcome", "")),
             search=given.get("search", ""),
             votes=_read_votes(given.get("votes", "")),
@@ -135,5 +134,5 @@ def _read_votes(text: str) -> tuple[Vote, ...]:
 def _read_vote(text: str) -> Vote | None:
     kind, _, rest = text.partition(":")
     name, _, label = rest.partition(":")
-    readable = kind in {_JUDGE, _BLIND, _PERSON} and name and label.lstrip("-").isdigit() and label.isascii() and len(label) < 10
+    readable = kind in {_JUDGE, _BLIND, _PERSON} and name and label_of(label)
     return Vote(unquote(name), int(label), person=kind != _JUDGE, blind=kind != _PERSON) if readable else None

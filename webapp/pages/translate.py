@@ -64,7 +64,7 @@ def load_translator(language: Language, folder: Path = TRANSLATIONS_DIR) -> Tran
     path = folder / f"{language}.yaml"
     try:
         loaded = read_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(f"The translation {path} cannot be read: {error}", f"翻译文件 {path} 无法读取：{error}") from error
     if not isinstance(loaded, dict):
         raise SettingsError(f"The translation {path} is not a table of key: text", f"翻译文件 {path} 不是“键: 文本”的表")
@@ -79,8 +79,8 @@ def preferred_language(cookie: str, accept_language: str) -> Language:
     for place, part in enumerate(accept_language.split(",")):
         tag, _, parameter = part.strip().partition(";")
         weight = parameter.strip().removeprefix("q=")
-        primary = tag.split("-")[0].lower()
-        if primary in set(Language) and weight != "0":
+        primary = tag.strip().split("-")[0].lower()
+        if primary in set(Language) and _number(weight) > 0:
             offers.append((-_number(weight), place, Language(primary)))
     return min(offers)[2] if offers else Language.ZH
 

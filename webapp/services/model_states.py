@@ -238,7 +238,8 @@ def _text(spec: JudgeSpec, name: str) -> str:
 def _memory(device: str) -> float | None:
     """Return the free memory of a device in GiB: of the card where there is one and it is meant, else of the machine."""
     if device != "cpu":
-        free = _card_memory(int(device.partition(":")[2] or 0))
+        number = device.partition(":")[2]
+        free = _card_memory(int(number) if number.isdecimal() else 0)
         if free is not None:
             return free
         if device != "auto":

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from core.errors import NotFound, PanelError, PingpanError
 from core.judging.registry import families
-from core.panels import load_panel, load_panels
+from core.panels import load_panel
 from core.settings import Settings
 from core.types import JudgeSpec, LocalText, PanelSpec
 
@@ -51,7 +51,7 @@ class PanelDesk:
         """Take in what another process has written to the panels' folder; a file that is wrong changes nothing."""
         stamp = self._stamp()
         if stamp != self._seen:
-            with self._lock, suppress(PanelError):
+            with self._lock:
                 self._reload()
             self._seen = stamp
 
@@ -166,7 +166,14 @@ class PanelDesk:
         return ()
 
     def _reload(self) -> None:
-        loaded = load_panels(*self._settings.panel_folders())
+        """Read every panel anew; one whose file is wrong, as somebody left it, stays what it was and keeps no other back."""
+        loaded: dict[str, PanelSpec] = {}
+        for path in (path for folder in self._settings.panel_folders() for path in sorted(folder.glob("*.yaml"))):
+            try:
+                loaded[path.stem] = load_panel(path)
+            except PanelError:
+                if path.stem in self._panels:
+                    loaded[path.stem] = self._panels[path.stem]
         self._panels.clear()
         self._panels.update(loaded)
 

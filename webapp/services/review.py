@@ -101,8 +101,9 @@ class ReviewDesk:
     # Leases
 
     def lease(self, run_id: int, item_id: int, annotator: str) -> Lease:
-        """Take or renew the lease of a row. Where somebody else has it, `held` is False and theirs is returned."""
+        """Take or renew the lease of a row. Where somebody else has it, `held` is False and theirs is returned. Raises NotFound."""
         self._named(annotator)
+        self._store.run_item(run_id, item_id)
         return self._store.lease(run_id, item_id, annotator)
 
     def release(self, run_id: int, annotator: str, item_id: int | None = None) -> None:

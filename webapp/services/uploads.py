@@ -9,7 +9,7 @@ import shutil
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import NotFound, SheetError
@@ -104,9 +104,12 @@ class Uploads:
             limits=self._limits,
             require_labels=options.require_labels,
         )
+        # Whoever stores what a preview showed names the worksheet and the columns that were found; that is the same reading.
+        found = read_options(parsed.worksheet, parsed.mapping, require_labels=options.require_labels)
         with self._lock:
+            self._read[upload.token, found] = replace(parsed, mapping=dict(found.mapping))
             self._read[key] = parsed
-            while len(self._read) > KEPT_IN_MEMORY:
+            while len({id(kept.rows) for kept in self._read.values()}) > KEPT_IN_MEMORY:
                 self._read.popitem(last=False)
         return parsed
 

@@ -70,10 +70,10 @@ class Users:
     def put(self, name: str, password: str) -> bool:
         """Add a user, or give one a new password; return whether it is a new one. Raises SettingsError with what is wrong."""
         cleaned = clean_name(name)
-        if not cleaned or cleaned != name or ":" in name:
+        if not cleaned or cleaned != name or ":" in name or name.startswith("#"):  # a line with # is a comment
             raise SettingsError(
-                f"{name!r} cannot be a user's name: one to 40 characters, no colon, no blanks at its ends.",
-                zh=f"“{name}”不能作为用户名：1 到 40 个字符，不含冒号，首尾没有空格。",
+                f"{name!r} cannot be a user's name: one to 40 characters, no colon, no # at its beginning, no blanks at its ends.",
+                zh=f"“{name}”不能作为用户名：1 到 40 个字符，不含冒号，不以 # 开头，首尾没有空格。",
             )
         if len(password) < SHORTEST_PASSWORD:
             raise SettingsError(
@@ -104,7 +104,14 @@ class Users:
 
     def _read(self) -> dict[str, str]:
         hashes: dict[str, str] = {}
-        for number, line in enumerate(self._path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"The users file {self._path} cannot be read: {error}. Check PINGPAN_USERS_FILE and the file's rights.",
+                zh=f"无法读取用户文件 {self._path}：{error}。请检查 PINGPAN_USERS_FILE 和文件权限。",
+            ) from error
+        for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
                 continue
             name, colon, known = line.partition(":")

@@ -20,6 +20,7 @@ _PLAIN.update(dict.fromkeys(map(ord, "—–‒―─‐‑−﹣"), "-"))
 _PLAIN.update({ord("｡"): "。", ord("﹐"): ",", ord("､"): "、", ord("∶"): ":", ord("︰"): ":", ord("⋯"): "…"})
 _PLAIN.update({ord(look): latin for look, latin in zip("АВСЕНΑΒΕΗ", "ABCEHABEH", strict=True)})
 _PLAIN.update({code: chr(ord("A") + (code - 0x1F150) % 32) for code in (*range(0x1F150, 0x1F16A), *range(0x1F170, 0x1F18A))})
+_PLAIN.update({ord(raised): digit for raised, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "0123456789" * 2, strict=True)})
 _PLAIN.update(dict.fromkeys(map(ord, "✓✔✅☑"), "√"))
 _PLAIN.update(dict.fromkeys(map(ord, "✗✘❌✖╳❎"), "×"))
 
@@ -28,6 +29,11 @@ _ACCENTED = re.compile(r"(?<![A-Za-z])(?:[\u00c0-\u00cb\u00e0-\u00eb\u1e00-\u1ec
 _THINKING = re.compile(r"(?is)<think(?:ing)?>.*?</think(?:ing)?>|^.*?</think(?:ing)?>|<think(?:ing)?>")
 _ANSWER_TAG = re.compile(r"(?is)<(answer|答案)>(.*?)</\1>")
 _BRACKETED = re.compile(r"<([A-Ha-h])>")
+_STRUCK = re.compile(r"(?is)~~.*?~~|<(s|del|strike)>.*?</\1>")
+_TAGS = re.compile(
+    r"(?is)<br\s*/?>|</(?:p|div|li|h[1-6]|tr)>|<\|[a-z_]+\|>|<(?:/?s|eos|end_of_turn)>"
+    r"|</?(?:p|div|span|strong|em|code|pre|font|ul|ol|li|h[1-6]|table|tr|td|th|sup|sub|mark)(?:\s[^<>]*)?>|<([biu])>(?=.*?</\1>)|(?<=\S)</[biu]>"
+)
 _NOTES = re.compile(r"[(\[]\s*(?:以上|本)?(?:内容|回答|答案)?\s*由\s*AI\s*(?:自动)?生成[^)\]]{0,20}[)\]]|重新生成\s*$")
 _MARKDOWN = re.compile(r"[*`#]+|^\s*(?:json|text|plaintext)\s*\n|__+")
 
@@ -59,6 +65,8 @@ def clean(text: str) -> str:
     if not text.isascii():
         text = _STYLED.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text)
         text = _ACCENTED.sub(_without_accent, text)
+    if "~~" in text or "<" in text:
+        text = _TAGS.sub(_one_tag, _STRUCK.sub(" ", text))
     if "<" in text:
         text = _BRACKETED.sub(r"(\1)", text)
         text = _ANSWER_TAG.sub(r" [答案]\2 ", _THINKING.sub(" ", text))
@@ -89,6 +97,10 @@ def fold_with_origins(text: str) -> tuple[str, list[int]]:
 
 def _one_space(match: re.Match[str]) -> str:
     return "\n" if "\n" in match.group() or "\r" in match.group() else " "
+
+
+def _one_tag(match: re.Match[str]) -> str:
+    return "\n" if match.group()[:3].lower() == "<br" or match.group().startswith("</") else ""
 
 
 def _lower(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from core.judging.choice import grammar, phrases, prose
+from core.judging.choice import grammar, phrases, prose, second_thoughts
 from core.judging.choice.clean import fold
 from core.judging.choice.grammar import Mention, Strength
 from core.judging.choice.likeness import most_like
@@ -20,6 +20,8 @@ _AFTER_HEAD = re.compile(
     r"|而不是|而非|because|since",
     re.IGNORECASE,
 )
+_ASKED = re.compile(r"[\s)]*\?")
+_DESCRIBED = re.compile(r"\s+(?:is|was|are|were|has|does|can|says|states|means|refers|describes|represents)\b", re.IGNORECASE)
 _MARKER = re.compile(rf"(?:选项\s*(?={LETTER}))?({LETTER})(?:(?<=选项.)|\s*(?:选?项|{TEXT}|[、.:)\]]))")
 _LAST_CLAUSE = re.compile(rf".*[.。!,:\n]\s*(?P<last>{LETTER}(?:[\s、.:(]*{TEXT})?)[\s.。!)]*", re.DOTALL)
 _MOST_FUZZY = 120
@@ -28,7 +30,7 @@ _MOST_FUZZY = 120
 def decide(plain: str, sheet: Sheet) -> Pick:
     """Return what the cleaned reply `plain` picks of `sheet`. Never raises; texts of any length take linear time."""
     tokens = tokenize(plain, sheet)
-    steps = (_whole, _stated, _contrasted, _truth_word, _judged, _nothing, prose.mentioned, prose.resembling)
+    steps = (_whole, _corrected, _stated, _contrasted, _truth_word, _judged, _nothing, prose.mentioned, prose.resembling)
     for step in steps:
         pick = step(tokens)
         if pick is not None:
@@ -64,11 +66,17 @@ def _whole(tokens: Tokens) -> Pick | None:
     return None
 
 
+def _corrected(tokens: Tokens) -> Pick | None:
+    """Read the answer that at once replaces another one."""
+    mention = second_thoughts.replaced(tokens)
+    return None if mention is None else _pick(tokens, mention, 0.9)
+
+
 def _stated(tokens: Tokens) -> Pick | None:
     """Read the stated answer: a marked one, one that opens the reply, else the last and plainest one."""
     cued, open_cues = grammar.find_cued(tokens)
     cued += [mention for cue in open_cues if (mention := _after_open_cue(tokens, *cue)) is not None]
-    cued.sort(key=lambda mention: mention.start)
+    cued = second_thoughts.without_asides(tokens, sorted(cued, key=lambda mention: mention.start))
     if tokens.sheet.asks_wrong and not any(mention.strength == Strength.FORMAL for mention in cued):
         wrong = grammar.find_called_wrong(tokens)
         if wrong:
@@ -122,12 +130,14 @@ def _opens(tokens: Tokens, mention: Mention, end: int) -> bool:
     text = tokens.text
     if grammar.denied(text, end):
         return False
+    if re.match(r"[\s\"')\].]*\n\s*" + LETTER, text[end:]) and len(mention.letters) == 1:
+        return True  # a letter on a line of its own, then the options one by one
     if grammar.affirmed(text, end):
         several = len(mention.letters) > 1 and not tokens.sheet.several
         return not (several or tokens.sheet.asks_wrong) and len({named.letters for named in grammar.find_judged(tokens)[0]}) == 1
     if mention.by_letter & mention.by_text:
         return not _lists_options(tokens)
-    if not _AFTER_HEAD.match(text, end):
+    if not _AFTER_HEAD.match(text, end) or _DESCRIBED.match(text, end):
         return False
     if mention.by_letter:
         return not (_lists_options(tokens) or len(mention.letters) == len(tokens.labels) > 1)
@@ -148,6 +158,11 @@ def _settle_head(tokens: Tokens, head: Mention, cued: list[Mention]) -> Pick:
         after = [mention for mention in later if mention.start >= back]
         if after:
             return _pick(tokens, after[-1], 0.9)
+    asked = _ASKED.match(tokens.text, head.end)
+    answered = grammar.target_at(tokens, asked.end()) if asked and len(head.letters) > 1 else None
+    chosen = [mention for mention in (*later, *(answered or ())[:1]) if mention.letters < head.letters]
+    if chosen and not tokens.sheet.several:
+        return _pick(tokens, chosen[-1], 0.9)  # "A或D，选A"
     firm = [mention for mention in later if mention.strength >= Strength.FIRM or mention is later[-1]]
     if firm and not firm[-1].letters & head.letters and len(head.letters) == 1:
         return Pick(_resolved(tokens, head), ChoiceKind.CONTRADICTED, 0.8, tokens.spell(head.start, head.end))
@@ -169,6 +184,9 @@ def _truth_word(tokens: Tokens) -> Pick | None:
     side = leading_polarity(tokens.text)
     if side is None:
         side = leading_polarity(tokens.text[prose.after_lead(tokens.text) :])
+    if side is None:
+        sides = [leading_polarity(clause) for clause in phrases.CLAUSES.split(tokens.text)]
+        side = next((side for side in reversed(sides) if side is not None), None)
     letters = _by_side(tokens.sheet, side)
     return Pick(letters, ChoiceKind.OPTION_TEXT, 0.97, tokens.plain[:80]) if letters else None
 
@@ -176,6 +194,7 @@ def _truth_word(tokens: Tokens) -> Pick | None:
 def _judged(tokens: Tokens) -> Pick | None:
     """Read what the reply calls right and wrong, one option at a time."""
     right, wrong = grammar.find_judged(tokens)
+    right = second_thoughts.without_asides(tokens, right)
     if not right and not wrong:
         return None
     good = frozenset(letter for mention in right for letter in mention.letters)
@@ -232,7 +251,7 @@ def _by_side(sheet: Sheet, side: bool | None) -> frozenset[str]:
 
 
 def _named_freely(tokens: Tokens) -> frozenset[str]:
-    return frozenset(letter for token in re.findall(TEXT, tokens.text) for letter in tokens.letters_of(token))
+    return frozenset(letter for token in re.findall(f"{LETTER}|{TEXT}", tokens.text) for letter in tokens.letters_of(token))
 
 
 def _pick(tokens: Tokens, mention: Mention, confidence: float) -> Pick:

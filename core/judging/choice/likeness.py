@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import takewhile
 
 from core.judging.choice.model import Option
 
@@ -24,10 +25,25 @@ def most_like(core: str, options: Sequence[Option]) -> tuple[frozenset[str], flo
     begun = [option for option in options if core in option.folded]
     if len(begun) == 1 and begun[0].folded.startswith(core) and not core[-1].isascii() and 4 * len(core) >= len(begun[0].folded):
         return frozenset({begun[0].letter}), 0.75
+    begin, end = _shared(options, 1), _shared(options, -1)
+    own = [option for option in options if core in {option.folded[begin:], option.folded[: len(option.folded) - end]} - {option.folded}]
+    if len(own) == 1:
+        return frozenset({own[0].letter}), 0.9  # "无效" of 合同有效, 合同无效, …; "18" of 16周岁, 18周岁, …
     scored = sorted(((likeness(core, option), option.letter) for option in options), reverse=True)
     if not scored or scored[0][0] < _LEAST or (len(scored) > 1 and scored[0][0] - scored[1][0] < _MARGIN):
         return frozenset(), 0.0
     return frozenset({scored[0][1]}), scored[0][0]
+
+
+def _shared(options: Sequence[Option], step: int) -> int:
+    """Return how many characters all options share at their beginning (`step` 1) or at their end (-1)."""
+    columns = zip(*(option.folded[::step] for option in options), strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def numbers_of(folded: str) -> list[str]:
+    """Return the numbers in a folded text; 3.50 is 3.5."""
+    return [number.rstrip("0").rstrip(".") if "." in number else number for number in _NUMBERS.findall(folded)]
 
 
 def likeness(core: str, option: Option) -> float:
@@ -36,7 +52,7 @@ def likeness(core: str, option: Option) -> float:
         missing = len(option.folded) - len(core)
         within = missing >= 2 and (option.folded.endswith(core) or option.folded.startswith(core))
         return 0.8 if within and len(core) >= 4 and len(core) >= missing else 0.0
-    numbers, own = _NUMBERS.findall(core), _NUMBERS.findall(option.folded)
+    numbers, own = numbers_of(core), numbers_of(option.folded)
     if numbers != own and (numbers or not option.folded.startswith(core)):
         return 0.0
     if core in option.folded and len(core) >= 3 and 2 * len(core) >= len(option.folded):

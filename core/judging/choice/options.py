@@ -21,6 +21,10 @@ _INSTRUCTION = re.compile(r"(?:请?选择?(?:出)?正确的?(?:选项|答案)(?:
 _CLAUSES = re.compile(r"[,。;?!\n]")
 _MULTIPLE = re.compile(r"多选|多项选择|不定项|哪些|哪几|multiple\s+answers|select\s+all|all\s+that\s+apply", re.IGNORECASE)
 
+_JSON_LABEL = re.compile(r"[{,\s]\s*\"([A-Ha-h])\"\s*:\s*")
+_BETWEEN_WORD = re.compile(r"\s*(?:选项|\boption)$", re.IGNORECASE)
+_BULLET = re.compile(r"\n\s*[-•]$")
+_SEPARATOR = re.compile(r"[\s;,|]+$")
 
 _MOST_LABELS = 200
 
@@ -55,19 +59,30 @@ class _Label:
 
 def parse_options(prompt: str) -> Sheet:
     """Return the options at the end of `prompt`; none when it has fewer than two in a row. Never raises."""
-    plain = clean(prompt)
+    plain = _JSON_LABEL.sub(r" \1: ", clean(prompt))
     chain = _longest_chain(_labels(plain))
     question = plain[: chain[0].start] if chain else plain
-    options: list[Option] = []
+    texts: list[str] = []
     for place, label in enumerate(chain):
         stop = chain[place + 1].start if place + 1 < len(chain) else len(plain)
         text = plain[label.end : stop].strip()
-        if place + 1 == len(chain) and len(options) > 0 and not any("\n" in option.text for option in options):
+        if place + 1 == len(chain) and len(texts) > 0 and not any("\n" in before.rstrip("\n -") for before in texts):
             text = text.split("\n", 1)[0].strip()  # what follows the last option is no part of it
-        options.append(Option(LETTERS[place], text, fold(text)))
+        texts.append(text)
+    options = [Option(LETTERS[place], text, fold(text)) for place, text in enumerate(_without_separators(texts))]
     numbered = bool(chain) and chain[0].style[0] in {"digit", "circled"}
     asked = _CLAUSES.split(_INSTRUCTION.sub("", question[-300:]))[-1]
     return Sheet(tuple(options), numbered, bool(_NEGATIVE.search(asked)), bool(_MULTIPLE.search(question)), fold(question))
+
+
+def _without_separators(texts: list[str]) -> list[str]:
+    """Return option texts without what only stands between options: `;` `|` `-` or the word 选项 before the next label."""
+    for pattern in (_BETWEEN_WORD, _BULLET):
+        if len(texts) > 1 and all(pattern.search(text) for text in texts[:-1]):
+            texts = [*(pattern.sub("", text) for text in texts[:-1]), texts[-1]]
+    if texts and all(re.match(r"-\s*\D", text) for text in texts):
+        texts = [text[1:] for text in texts]
+    return [_SEPARATOR.sub("", text).strip() for text in texts]
 
 
 def _labels(plain: str) -> list[_Label]:

@@ -6,7 +6,7 @@ import re
 
 from core.judging.choice import grammar, phrases
 from core.judging.choice.clean import fold
-from core.judging.choice.likeness import most_like
+from core.judging.choice.likeness import most_like, numbers_of
 from core.judging.choice.model import ChoiceKind, Pick
 from core.judging.choice.tokens import LETTER, TEXT, Tokens
 
@@ -19,6 +19,7 @@ _LEAD = re.compile(
 )
 _EQUALS = re.compile(r".*(?:=|等于|约为|[是为:])\s*(?P<core>[^=是为:]+?)[\s。.!]*", re.DOTALL)
 _CONCLUSION = re.compile(r"(?:因此|所以|因而|故|综上|总之|可见|由此|therefore|thus|hence|\bso\b)[^。\n]*", re.IGNORECASE)
+_TURN = re.compile(r"但|而是|其实|实际上|\b(?:but|however)\b", re.IGNORECASE)
 _SHORT = 40
 _FEW_WORDS = 12
 _CLAUSE_LENGTH = 5
@@ -53,17 +54,29 @@ def mentioned(tokens: Tokens) -> Pick | None:
     if len(set(texts)) == 1:
         return Pick(by_text, ChoiceKind.OPTION_TEXT, 0.75, tokens.plain[:80])
     both = by_letter | by_text
+    if tokens.sheet.asks_wrong and len(left := tokens.sheet.letters - both) == 1 and len(both) >= 2:
+        return Pick(left, ChoiceKind.ELIMINATION, 0.75, tokens.plain[:80])  # "A、B、D都是哺乳动物"
     if both == tokens.sheet.letters and not tokens.sheet.several:
         return Pick(_NONE, ChoiceKind.NO_ANSWER, 0.85, tokens.plain[:80])  # the options repeated
-    return Pick(both, ChoiceKind.MULTIPLE, 0.75, tokens.plain[:80]) if both and len(text) < _SHORT else None
+    if not both or len(text) >= _SHORT:
+        return None
+    last = _letters(tokens, _ANY.findall(_TURN.split(text)[-1]))
+    if len(last) == 1:
+        return Pick(last, ChoiceKind.OPTION_TEXT, 0.75, tokens.plain[:80])  # "A和B可能竞合，但只涉及A"
+    return _result(tokens) or Pick(both, ChoiceKind.MULTIPLE, 0.75, tokens.plain[:80])
+
+
+def _result(tokens: Tokens) -> Pick | None:
+    equals = _EQUALS.fullmatch(tokens.plain)
+    same = tokens.reading(equals["core"]) if equals else _NONE
+    return Pick(tokens.nearest(same), ChoiceKind.OPTION_TEXT, 0.9, tokens.plain[:80]) if same else None
 
 
 def resembling(tokens: Tokens) -> Pick | None:
     """Read a result after an equals sign, a misspelt or shortened option text, or a clause that only one option has."""
-    equals = _EQUALS.fullmatch(tokens.plain)
-    same = tokens.reading(equals["core"]) if equals else _NONE
-    if same:
-        return Pick(tokens.nearest(same), ChoiceKind.OPTION_TEXT, 0.9, tokens.plain[:80])
+    result = _result(tokens)
+    if result is not None:
+        return result
     for words in _cores(tokens.plain):
         letters, near = most_like(fold(words).rstrip("吧呢啊呀哦嘛"), tokens.sheet.options)
         if letters:
@@ -88,8 +101,11 @@ def _without_echoes(tokens: Tokens) -> str:
 
 def _among(tokens: Tokens, text: str) -> Pick | None:
     """Read which of several options in free prose is meant as the answer."""
-    clauses = [(clause, frozenset(_ANY.findall(clause))) for clause in phrases.CLAUSES.split(text)]
+    clauses = [(clause, frozenset(_one_sort(tokens, _ANY.findall(clause)))) for clause in phrases.CLAUSES.split(text)]
     alone = [(clause, next(iter(marks))) for clause, marks in clauses if len(marks) == 1]
+    named = grammar.find_named(tokens)
+    if len(named) == 1:
+        return Pick(named, ChoiceKind.OPTION_TEXT, 0.8, tokens.plain[:80])
     if tokens.sheet.asks_wrong:
         others = max((marks for _, marks in clauses), key=len)
         odd = {token for _, token in alone} - others
@@ -100,12 +116,15 @@ def _among(tokens: Tokens, text: str) -> Pick | None:
         scored = sorted(((len(_pairs(fold(clause)) & asked), -place, token) for place, (clause, token) in enumerate(alone)), reverse=True)
         if scored and scored[0][0] > 0 and (len(scored) == 1 or scored[0][0] > scored[1][0] or scored[0][2] == scored[1][2]):
             return Pick(tokens.letters_of(scored[0][2]), ChoiceKind.OPTION_TEXT, 0.8, tokens.plain[:80])
-    named = grammar.find_named(tokens)
-    if len(named) == 1:
-        return Pick(named, ChoiceKind.OPTION_TEXT, 0.8, tokens.plain[:80])
     if alone and alone[0][0] == clauses[0][0] and re.fullmatch(TEXT, alone[0][1]):
         return Pick(tokens.letters_of(alone[0][1]), ChoiceKind.OPTION_TEXT, 0.65, tokens.plain[:80])
     return None
+
+
+def _one_sort(tokens: Tokens, marks: list[str]) -> list[str]:
+    """Return `marks` without the letters beside their own texts ("C、巴黎")."""
+    texts = _letters(tokens, [mark for mark in marks if re.match(TEXT, mark)])
+    return [mark for mark in marks if re.match(TEXT, mark) or not tokens.letters_of(mark) <= texts]
 
 
 def _pairs(folded: str) -> frozenset[str]:
@@ -148,4 +167,7 @@ def _by_own_words(tokens: Tokens) -> Pick | None:
     triples = {core[at : at + 3] for at in range(len(core) - 2)}
     having = [{option.letter for option in tokens.sheet.options if triple in option.folded} for triple in triples]
     own = frozenset(letter for letters in having if len(letters) == 1 for letter in letters)
-    return Pick(own, ChoiceKind.OPTION_TEXT, 0.7, tokens.plain[:80]) if len(own) == 1 else None
+    numbers = {number for option in tokens.sheet.options if option.letter in own for number in numbers_of(option.folded)}
+    if len(own) != 1 or not set(numbers_of(core)) <= numbers:
+        return None
+    return Pick(own, ChoiceKind.OPTION_TEXT, 0.7, tokens.plain[:80])

@@ -27,10 +27,10 @@ _LETTERS_ONLY = re.compile(
 )
 _RUN_ONLY = re.compile(r"[\s\"'(\[]*(?:[A-H]{2,8}|[a-h]{2,8})[\s\"')\].。!]*")
 _WORDS = re.compile(r"\b(?:option|and|or)\b")
-_CAPITAL = re.compile(r"(?<![A-Za-z0-9\\×÷+=<>≤≥^_])([A-H])(?![A-Za-z0-9^_]|'[A-Za-z0-9]|\.I\b|\s*[=<>≤≥≠×÷+])")
+_CAPITAL = re.compile(r"(?<!\bN/)(?<![A-Za-z0-9\\×÷+=<>≤≥^_])([A-H])(?![A-Za-z0-9^_]|'[A-Za-z0-9]|\.I\b|\s*[=<>≤≥≠×÷+])")
 _SMALL = re.compile(
-    rf"(?:(?<=[{_CJK}:=\"(\[])|(?<=option\s)|(?<=choice\s)|(?<=answer\s)|(?<=\bis\s)|(?<=choose\s)|(?<=pick\s)|^)\s*([a-h])"
-    rf"(?=\s*(?:$|[.。,)\]\"!;:、\n]|选?项|[{_CJK}{TEXT[1:-1]}]))"
+    rf"(?:(?<=[{_CJK}:=\"(\[])|(?<=option\s)|(?<=choice\s)|(?<=answer\s)|(?<=\bis\s)|(?<=\bso\s)|(?<=choose\s)|(?<=pick\s)|^)\s*([a-h])"
+    rf"(?=\s*(?:$|[.。,)\]\"!;:、\n]|选?项|is\s+(?:correct|right|the\b)|[{_CJK}{TEXT[1:-1]}]))"
 )
 _RUN = re.compile(
     rf"(?:(?<=[:=选为是案择{_CJK}])|(?<=is\s)|(?<=\])|^)(\s*[\"'(\[]*)([A-H]{{2,8}}|[a-h]{{2,8}})(?=[\s\"')\]]*(?:$|[。.,;!\n)\]\"]|都|均|全|两|三|四|选?项|正确|解析))"
@@ -47,9 +47,12 @@ _ORDINALS = {symbol: place % 8 for place, symbol in enumerate("一二三四五�
 _ORDINALS.update({"first": 0, "second": 1, "third": 2, "fourth": 3})
 _CIRCLED = "①②③④⑤⑥⑦⑧"
 _NUMBER = re.compile(
-    rf"([{_CIRCLED}])|(?:(?<=[{_CJK}:=\"(\[])\s*|(?<=is\s)|(?<=option\s)|^[\s(\[\"]*)(?<![第\d])([1-8])(?=\s*(?:$|[.。,)\]\"!;:、\n]|选?项|号|[\ue000-\ue007]))",
+    rf"([{_CIRCLED}])|(?:(?<=[{_CJK}:=\"(\[])\s*|(?<=is\s)|(?<=option\s)|(?<=\bso\s)|(?<=answer\s)|(?<=choose\s)|^[\s(\[\"]*)(?<![第\d])([1-8])(?=\s*(?:$|[.。,)\]\"!;:、\n]|选?项|号|[\ue000-\ue007]))",
     re.IGNORECASE,
 )
+_ASSIGNED = re.compile(r"(\b(?:answer|choice|option)|答案|选项)\s*[=-]\s*(?=[\"']?[A-Ha-h]\b)", re.IGNORECASE)
+_TICKED = re.compile(r"(?:\s*[A-H]\s*[×√][\s,、;。]*){2,}")
+_GLOSSED = re.compile(r"([^()]{2,40}?)\s*\(([^()]{2,40})\)")
 _NEGATING = "不非无未没"
 _MOSTLY_DIGITS = re.compile(r"[0-9.%]+")
 
@@ -101,7 +104,7 @@ def tokenize(plain: str, sheet: Sheet) -> Tokens:
     """Return `plain`, a cleaned reply, as tokens of the options of `sheet`."""
     groups = tuple(frozenset(other.letter for other in sheet.options if other.folded == option.folded) for option in sheet.options)
     labels = sheet.letters or frozenset(LETTERS)
-    text = _mark_texts(plain, sheet.options)
+    text = _mark_characters(_mark_texts(plain, sheet.options), sheet.options)
     text = _mark_letters(text, sheet, labels)
     return Tokens(text, plain, sheet, groups, labels)
 
@@ -114,13 +117,14 @@ def is_markable(option: Option) -> bool:
 
 
 def _mark_texts(plain: str, options: Sequence[Option]) -> str:
-    wanted = [(option, place) for place, option in enumerate(options) if is_markable(option)]
+    wanted = [option for option in (*options, *_shorter(options)) if is_markable(option)]
+    letters = [option.letter for option in options]
     if not wanted:
         return plain
     folded, origins = fold_with_origins(plain)
     spans: list[tuple[int, int, int]] = []
     seen: set[str] = set()
-    for option, place in sorted(wanted, key=lambda pair: -len(pair[0].folded)):
+    for option in sorted(wanted, key=lambda option: -len(option.folded)):
         if option.folded in seen:
             continue
         seen.add(option.folded)
@@ -129,7 +133,7 @@ def _mark_texts(plain: str, options: Sequence[Option]) -> str:
             meant, first, last = widest_reading(folded, at, option, options)
             start, end = origins[first], origins[last - 1] + 1
             if _stands_alone(plain, start, end, meant) and not any(start < stop and begin < end for begin, stop, _ in spans):
-                spans.append((start, end, place if meant is option else options.index(meant)))
+                spans.append((start, end, letters.index(meant.letter)))
             at = folded.find(option.folded, at + 1)
     pieces: list[str] = []
     position = 0
@@ -137,6 +141,27 @@ def _mark_texts(plain: str, options: Sequence[Option]) -> str:
         pieces += (plain[position:start], chr(TEXT_BASE + place))
         position = end
     return "".join((*pieces, plain[position:]))
+
+
+def _mark_characters(text: str, options: Sequence[Option]) -> str:
+    """Mark options of one Chinese character: in quotes (《家》), and where all are such, where a clause or a list names them."""
+    single = [option for option in options if re.fullmatch(f"[{_CJK}]", option.folded) and polarity(option.folded) is None]
+    for option in single:
+        named = rf"[\"'《]{option.folded}[\"'》]"
+        if len(single) == len(options):
+            named += rf"|(?<![^\s,。;:、和与]){option.folded}(?=不?(?:是|属)|[都均为和与才、,。;]|$)"
+        text = re.sub(named, chr(TEXT_BASE + options.index(option)), text)
+    return text
+
+
+def _shorter(options: Sequence[Option]) -> list[Option]:
+    """Return options with a remark in brackets once without it and once by it alone: 重写 and Overriding of 重写(Overriding)."""
+    found: list[Option] = []
+    for option in options:
+        glossed = _GLOSSED.fullmatch(option.text)
+        found += [Option(option.letter, words, fold(words)) for words in (glossed.groups() if glossed else ())]
+    taken = [option.folded for option in (*options, *found)]
+    return [option for option in found if taken.count(option.folded) == 1]
 
 
 def _stands_alone(plain: str, start: int, end: int, option: Option) -> bool:
@@ -162,6 +187,9 @@ def _mark_letters(text: str, sheet: Sheet, labels: frozenset[str]) -> str:
     if sheet.numbered:
         text = _NUMBER.sub(lambda match: match.group().replace(match.group(1) or match.group(2), _numbered(match)), text)
     text = _ORDINAL.sub(lambda match: _ordinal(match, sheet), text)
+    text = _ASSIGNED.sub(r"\1: ", text)
+    if _TICKED.fullmatch(text):
+        text = text.replace("×", "错,").replace("√", "对,")
     text = _RUN.sub(lambda match: _spread(match, labels), text)
     text = _CAPITAL.sub(_capital, text)
     own = {option.text: chr(TEXT_BASE + place) for place, option in enumerate(sheet.options) if re.fullmatch("[a-h]", option.text)}

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from core.errors import JudgeError
 from core.faultmarks import MarkKind
@@ -70,6 +70,14 @@ class HeadFile(BaseModel):
     calibration: Calibration = Calibration()
     figures: dict[str, float] = Field(default_factory=dict, description="What the inner validation rows showed.")
     made_with: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _whole(self) -> HeadFile:
+        if list(self.labels) != sorted(set(self.labels)):
+            raise ValueError("labels must rise, each named once")
+        if self.calibration.shifts and len(self.calibration.shifts) != len(self.labels):
+            raise ValueError("calibration must have as many shifts as labels, or none")
+        return self
 
 
 def read_head_file(folder: Path) -> HeadFile:

@@ -100,6 +100,6 @@ def make_head_judge(spec: JudgeSpec, context: JudgeContext) -> HeadJudge:
     from core.judging.head.load import load_head
 
     options = read_options(spec.id, spec.options)
-    loaded = load_head(spec.id, options, context.cache_dir)
+    loaded = load_head(spec.id, options, context.cache_dir, context.panel_id)
     mark_from = loaded.head.mark_from if options.mark_from is None else options.mark_from
     return HeadJudge(spec, loaded.head, loaded.tokenizer, loaded.reader, mark_from)

@@ -12,7 +12,7 @@ from core.judging.head.model import Batch, build_heads, last_states, load_backbo
 from core.judging.head.options import Engine, HeadOptions
 from core.judging.head.reader import RowReader, StateSource
 from core.judging.transformers.load import choose_device, choose_dtype
-from core.judging.weights import models_folder, resolve_model
+from core.judging.weights import loading, models_folder, resolve_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,31 +27,33 @@ class LoadedHead:
     reader: RowReader
 
 
-def load_head(judge_id: str, options: HeadOptions, cache_dir: Path) -> LoadedHead:
+def load_head(judge_id: str, options: HeadOptions, cache_dir: Path, panel_id: str = "") -> LoadedHead:
     """Return the parts of a head judge. Raises JudgeError, with how to mend it, where something is missing."""
     from transformers import AutoConfig, AutoTokenizer
 
     head = read_head_file(options.head)
-    folder = base_folder(judge_id, options, head, cache_dir)
+    folder = base_folder(judge_id, options, head, cache_dir, panel_id)
     device = choose_device(judge_id, options.device) if options.engine is Engine.TORCH else "cpu"
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with loading(judge_id, folder, panel_id):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        dtype = choose_dtype(options.dtype, device, AutoConfig.from_pretrained(folder))
     if not tokenizer.is_fast:
         raise JudgeError(
             f"Judge {judge_id!r}: the tokenizer in {folder} does not tell where its tokens stand; a fast tokenizer (tokenizer.json) is needed.",
             zh=f"评委 {judge_id!r}：{folder} 中的分词器无法给出词元位置；需要快速分词器（tokenizer.json）。",
         )
     heads = load_heads(options.head, head).to(device)
-    dtype = choose_dtype(options.dtype, device, AutoConfig.from_pretrained(folder))
-    states = _state_source(judge_id, options, head, folder, device, dtype)
+    with loading(judge_id, folder, panel_id):
+        states = _state_source(judge_id, options, head, folder, device, dtype)
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return LoadedHead(head, tokenizer, RowReader(states, heads, head, pad_id, device, options.token_budget))
 
 
-def base_folder(judge_id: str, options: HeadOptions, head: HeadFile, cache_dir: Path) -> Path:
+def base_folder(judge_id: str, options: HeadOptions, head: HeadFile, cache_dir: Path, panel_id: str = "") -> Path:
     """Return the folder with configuration, tokenizer and base weights."""
     if head.weights is BaseWeights.FULL:
         return options.head / MODEL_FOLDER
-    return resolve_model(judge_id, options.base or head.base, models_folder(cache_dir), revision=head.base_revision)
+    return resolve_model(judge_id, options.base or head.base, models_folder(cache_dir), revision=head.base_revision, panel_id=panel_id)
 
 
 def load_heads(folder: Path, head: HeadFile) -> Any:

@@ -28,8 +28,13 @@ class _Choice(BaseModel):
     delta: _Delta = Field(default_factory=_Delta)
 
 
+class _Fault(BaseModel):
+    message: str = ""
+
+
 class _Chunk(BaseModel):
     choices: list[_Choice] = Field(default_factory=list)
+    error: _Fault | str | None = None
 
 
 class ServerExplainer:
@@ -113,6 +118,9 @@ def _pieces(response: httpx.Response) -> Iterator[str]:
             chunk = _Chunk.model_validate_json(said)
         except ValidationError:
             continue  # usage and whatever else a service puts between
+        if chunk.error is not None:  # vLLM's way to tell that a generation broke off
+            fault = chunk.error if isinstance(chunk.error, str) else chunk.error.message
+            raise RequestFailed(Failure.SERVER, str(response.request.url), fault or "the answer broke off")
         for choice in chunk.choices:
             if choice.delta.content:
                 yield choice.delta.content

@@ -95,10 +95,22 @@ def api_address(url: str) -> str:
     Raises ValueError for what is no http address.
     """
     parts = urlsplit(url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    address = urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/v1", "", ""))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _can_be_asked(address):
         raise ValueError(f"{url!r} is no address; write http://host:port")
-    path = parts.path.rstrip("/") or "/v1"
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    if parts.port == 0:  # reading it raises ValueError for what is none
+        raise ValueError(f"{url!r} has the port 0; write that of the server")
+    return address
+
+
+def _can_be_asked(url: str) -> bool:
+    """Return whether the HTTP client takes a URL, and the resolver its host."""
+    import httpx
+
+    try:
+        return bool(httpx.URL(url).host.encode("idna"))
+    except (httpx.InvalidURL, UnicodeError):
+        return False
 
 
 def read_options(judge_id: str, options: Mapping[str, object]) -> ServerOptions:

@@ -72,15 +72,20 @@ def score_labels(position: Position, spellings: Mapping[int, str], *, exact: boo
         return None
     floor = min(position.tokens.values()) - FLOOR_STEP
     if whole and len(named) < len(found):
-        left = 1.0 - sum(math.exp(value) for value in position.tokens.values())
+        left = 1.0 - sum(_chance(value) for value in position.tokens.values())
         floor = min(floor, math.log(max(left, LEAST) / (len(found) - len(named))))
     scores = tuple(named.get(label, floor) for label in spellings)
-    mass = min(1.0, sum(math.exp(value) for value in named.values()))
+    mass = min(1.0, sum(_chance(value) for value in named.values()))
     return LabelScores(scores, tuple(label for label in spellings if label not in named), mass)
 
 
 def _means(token: str, wanted: str) -> bool:
     return spelled(token).strip() == wanted
+
+
+def _chance(value: float) -> float:
+    """Return the probability of a log-probability; what is above 0 is none (some servers give plain logits), and counts as certain."""
+    return math.exp(min(value, 0.0))
 
 
 def _log_sum(values: Sequence[float]) -> float | None:

@@ -35,7 +35,7 @@ def check_servers(
         try:
             _check_model(judge_id, options, url, client.models(url))
         except ValidationError as error:
-            raise _no_api(judge_id, url, f"/models answers something else: {error.errors()[0]['msg']}") from error
+            raise _no_api(judge_id, url, error.errors()[0]["msg"]) from error
         except RequestFailed as failed:
             if failed.failure is Failure.MISSING and options.engine is Engine.OPENAI:
                 continue  # not every service lists its models
@@ -101,7 +101,7 @@ def _probe_server(judge_id: str, options: ServerOptions, client: ServerClient, c
     except ValidationError as error:
         raise _no_api(judge_id, options.addresses()[0], error.errors()[0]["msg"]) from error
     if not reply.positions:
-        raise _cannot_score(judge_id, options, "its answer has no log-probabilities")
+        raise _cannot_score(judge_id, options, "its answer has no log-probabilities", "回答中没有词元概率")
     leads = not carrier.exact and options.engine is not Engine.LMDEPLOY_TURBOMIND and is_blank(reply.positions[0].best)
     if leads:
         log.info("Judge %s: the model begins its answers with a line end; the token after it is scored.", judge_id)
@@ -124,7 +124,7 @@ def _probe_roles(options: ServerOptions, client: ServerClient, carrier: MessageC
             raise failed from again
 
 
-def _cannot_score(judge_id: str, options: ServerOptions, said: str) -> JudgeError:
+def _cannot_score(judge_id: str, options: ServerOptions, said: str, said_zh: str = "") -> JudgeError:
     hints = {
         Engine.LMDEPLOY_PYTORCH: ("Start it with --backend pytorch --logprobs-mode raw_logprobs.", "请以 --backend pytorch --logprobs-mode raw_logprobs 启动。"),
         Engine.LMDEPLOY_TURBOMIND: ("Is it the TurboMind engine (--backend turbomind)? Otherwise write `engine: lmdeploy-pytorch`.",
@@ -135,7 +135,7 @@ def _cannot_score(judge_id: str, options: ServerOptions, said: str) -> JudgeErro
     en, zh = hints[options.engine]
     return JudgeError(
         f"Judge {judge_id!r}: the server at {options.addresses()[0]} gives no probabilities of tokens ({said}). {en}",
-        zh=f"评委 {judge_id!r}：服务 {options.addresses()[0]} 不返回词元概率（{said}）。{zh}",
+        zh=f"评委 {judge_id!r}：服务 {options.addresses()[0]} 不返回词元概率（{said_zh or said}）。{zh}",
     )
 
 

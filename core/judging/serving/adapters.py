@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import JudgeError, clause
+from core.types import LocalText, said
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -53,22 +54,26 @@ class _AdapterConfig(BaseModel):
     layer_replication: list[list[int]] | None = None
     lora_bias: bool = False
 
-    def faults(self) -> Iterator[str]:
+    def faults(self) -> Iterator[LocalText]:
         """Yield what lmdeploy's PyTorch engine would apply wrongly."""
         if self.peft_type != "LORA":
-            yield f"it is a {self.peft_type} adapter, not LORA"
+            yield {"en": f"it is a {self.peft_type} adapter, not LORA", "zh": f"它是 {self.peft_type} 适配器，不是 LORA"}
         if self.use_rslora:
-            yield "it uses rsLoRA"
+            yield {"en": "it uses rsLoRA", "zh": "使用了 rsLoRA"}
         if self.use_dora:
-            yield "it uses DoRA"
+            yield {"en": "it uses DoRA", "zh": "使用了 DoRA"}
         if self.rank_pattern or self.alpha_pattern:
-            yield "its layers have different ranks or alphas"
+            yield {"en": "its layers have different ranks or alphas", "zh": "各层的秩或 alpha 不同"}
         if self.modules_to_save:
-            yield f"it replaces whole modules ({', '.join(self.modules_to_save)})"
+            names = ", ".join(self.modules_to_save)
+            yield {"en": f"it replaces whole modules ({names})", "zh": f"替换了整个模块（{names}）"}
         if self.bias != "none" or self.lora_bias:
-            yield "it trains biases"
+            yield {"en": "it trains biases", "zh": "训练了偏置"}
         if isinstance(self.target_modules, str):
-            yield f"its target_modules are a pattern ({self.target_modules}), not a list"
+            yield {
+                "en": f"its target_modules are a pattern ({self.target_modules}), not a list",
+                "zh": f"target_modules 是模式（{self.target_modules}）而不是列表",
+            }
 
 
 def read_rank(folder: Path) -> int:
@@ -81,8 +86,10 @@ def check_adapter(folder: Path) -> None:
     faults = list(_read(folder).faults())
     if faults:
         raise JudgeError(
-            f"{folder}: lmdeploy cannot apply this adapter: {'; '.join(faults)}. Merge it into the model and serve the merged folder.",
-            zh=f"{folder}：lmdeploy 无法正确应用该适配器（{'；'.join(faults)}）。请先合并到模型，再提供合并后的文件夹。",
+            f"{folder}: lmdeploy cannot apply this adapter: {'; '.join(said(fault, 'en') for fault in faults)}. "
+            "Merge it into the model and serve the merged folder.",
+            zh=f"{folder}：lmdeploy 无法正确应用该适配器（{'；'.join(said(fault, 'zh') for fault in faults)}）。"
+            "请先合并到模型，再提供合并后的文件夹。",
         )
 
 
@@ -111,8 +118,9 @@ def _read(folder: Path) -> _AdapterConfig:
             zh=f"{folder} 不是 LoRA 适配器：缺少 {CONFIG} 或 {WEIGHTS}。请填写 peft 保存的文件夹。",
         )
     try:
-        return _AdapterConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        return _AdapterConfig.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        said = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors() if fault["loc"])
-        said = clause(said)
-        raise JudgeError(f"{path} is no configuration of a LoRA adapter: {said}.", zh=f"{path} 不是 LoRA 适配器的配置：{said}。") from error
+        wrong = clause("; ".join(": ".join([*map(str, fault["loc"][:1]), fault["msg"]]) for fault in error.errors()))
+        raise JudgeError(
+            f"{path} is no configuration of a LoRA adapter: {wrong}.", zh=f"{path} 不是 LoRA 适配器的配置：{wrong}。"
+        ) from error

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from core.errors import JudgeError
 from core.judging.serving.adapters import check_adapter, read_rank
 from core.judging.serving.options import Engine, KvCache, ServeOptions, WeightFormat
+from core.types import LocalText, said
 
 QWEN2, LLAMA, INTERNLM2, GEMMA2 = "Qwen2ForCausalLM", "LlamaForCausalLM", "InternLM2ForCausalLM", "Gemma2ForCausalLM"
 GLM_HF = "GlmForCausalLM"
@@ -99,7 +100,7 @@ def read_served_model(folder: Path, weights: WeightFormat = WeightFormat.AUTO) -
     """Return what a model folder's config.json says. Raises JudgeError when it cannot be read or contradicts `weights`."""
     path = folder / "config.json"
     try:
-        config = _ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        config = _ModelConfig.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise JudgeError(f"{path} cannot be read as a model's configuration: {error}", zh=f"无法把 {path} 读作模型配置：{error}") from error
     method = config.quantization_config.quant_method if config.quantization_config else ""
@@ -131,8 +132,8 @@ def build_launch(
     faults = list(_faults(engine, options, model))
     if faults:
         raise JudgeError(
-            f"Judge {judge_id!r}: {engine} cannot serve this:\n  " + "\n  ".join(faults),
-            zh=f"评委 {judge_id!r}：{engine} 无法这样提供服务：\n  " + "\n  ".join(faults),
+            f"Judge {judge_id!r}: {engine} cannot serve this:\n  " + "\n  ".join(said(fault, "en") for fault in faults),
+            zh=f"评委 {judge_id!r}：{engine} 无法这样提供服务：\n  " + "\n  ".join(said(fault, "zh") for fault in faults),
         )
     base = f"{judge_id}-base" if name in options.adapters else name
     folders = {key: str(path) for key, path in (adapters or options.adapters).items()}
@@ -149,32 +150,41 @@ def build_launch(
     return Launch(tuple(arguments), environment, f"http://{host}:{options.port}", {key: api_key_env} if api_key_env else {})
 
 
-def _faults(engine: Engine, options: ServeOptions, model: ServedModel) -> Iterator[str]:
+def _faults(engine: Engine, options: ServeOptions, model: ServedModel) -> Iterator[LocalText]:
     known = model.architecture in KNOWN or (engine is Engine.LMDEPLOY_TURBOMIND and model.architecture)
     if known and model.architecture not in SERVED[engine]:
-        others = [other for other, served in SERVED.items() if model.architecture in served]
-        instead = f"write `engine: {others[0]}`" if others else "write `engine: vllm` or lmdeploy-pytorch"
-        yield f"it has no {model.architecture}; {instead}"
+        others = [f"`engine: {other}`" for other, served in SERVED.items() if model.architecture in served]
+        en, zh = (others[0], others[0]) if others else ("`engine: vllm` or lmdeploy-pytorch", "`engine: vllm` 或 lmdeploy-pytorch")
+        yield {"en": f"it has no {model.architecture}; write {en}", "zh": f"不支持 {model.architecture}，请写 {zh}"}
     if model.architecture in OWN_CODE and not options.trust_remote_code:
-        instead = (
-            "fetch it again with ./run.sh models fetch, which converts it"
+        en, zh = (
+            ("fetch it again with ./run.sh models fetch, which converts it", "请用 ./run.sh models fetch 重新下载（会自动转换）")
             if model.architecture == INTERNLM2
-            else "use glm-4-9b-chat-hf with vLLM"
+            else ("use glm-4-9b-chat-hf with vLLM", "请改用 glm-4-9b-chat-hf 与 vLLM")
         )
-        yield f"{model.architecture} runs code that comes with the checkpoint; {instead}, or set `trust_remote_code: true`"
+        yield {
+            "en": f"{model.architecture} runs code that comes with the checkpoint; {en}, or set `trust_remote_code: true`",
+            "zh": f"{model.architecture} 会运行检查点自带的代码；{zh}，或设置 `trust_remote_code: true`",
+        }
     if model.weights not in WEIGHTS[engine]:
-        fitting = [other for other, formats in WEIGHTS.items() if model.weights in formats]
-        yield f"it has no {model.weights} weights; write `engine: {fitting[0]}`"
+        fitting = next(other for other, formats in WEIGHTS.items() if model.weights in formats)
+        yield {
+            "en": f"it has no {model.weights} weights; write `engine: {fitting}`",
+            "zh": f"不支持 {model.weights} 权重，请写 `engine: {fitting}`",
+        }
     if engine is Engine.LMDEPLOY_TURBOMIND and options.kv_cache is KvCache.FP8:
-        yield "TurboMind keeps no fp8 cache; write `kv_cache: int8`"
+        yield {"en": "TurboMind keeps no fp8 cache; write `kv_cache: int8`", "zh": "TurboMind 没有 fp8 缓存，请写 `kv_cache: int8`"}
     if options.adapters and engine is Engine.LMDEPLOY_TURBOMIND:
-        yield "TurboMind applies no adapters; merge the adapter into the model, or write `engine: lmdeploy-pytorch`"
+        yield {
+            "en": "TurboMind applies no adapters; merge the adapter into the model, or write `engine: lmdeploy-pytorch`",
+            "zh": "TurboMind 不支持适配器，请先合并到模型，或写 `engine: lmdeploy-pytorch`",
+        }
     if options.adapters and engine is Engine.LMDEPLOY_PYTORCH:
         for folder in options.adapters.values():
             try:
                 check_adapter(folder.expanduser())
             except JudgeError as error:
-                yield str(error)
+                yield error.messages
 
 
 def _lmdeploy(engine: Engine, name: str, options: ServeOptions, model: ServedModel, adapters: Mapping[str, str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from core.judging.transformers.light import import_transformers
 from core.judging.transformers.lite import lite_format, load_lite
 from core.judging.transformers.options import Precision, Quantization, TransformersOptions
 from core.judging.transformers.weights import MemoryNeed, check_memory, count_parameters, find_weights, memory_need
+from core.judging.weights import loading
 
 if TYPE_CHECKING:
     import torch
@@ -41,18 +42,20 @@ def load_model(judge_id: str, options: TransformersOptions, cache_dir: Path, pan
     folder = find_weights(judge_id, options, cache_dir, panel_id)
     device = choose_device(judge_id, options.device)
     _check_quantization(judge_id, options, device)
-    _check_adapter(judge_id, options)
     _check_lite(judge_id, options, folder)
-    config = AutoConfig.from_pretrained(folder)
-    dtype = choose_dtype(options.dtype, device, config)
-    if options.check_memory:
-        need = memory_need(count_parameters(folder), config.get_text_config(), dtype.itemsize, options)
-        wait_for_memory(need, device)
-        check_memory(judge_id, need, free_memory(device), device)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = load_weights(folder, options, device, dtype)
+    _check_adapter(judge_id, options)
+    with loading(judge_id, folder, panel_id):
+        config = AutoConfig.from_pretrained(folder)
+        dtype = choose_dtype(options.dtype, device, config)
+        if options.check_memory:
+            need = memory_need(count_parameters(folder), config.get_text_config(), dtype.itemsize, options)
+            wait_for_memory(need, device)
+            check_memory(judge_id, need, free_memory(device), device)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = load_weights(folder, options, device, dtype)
     if options.adapter is not None:
-        model = _load_adapter(judge_id, model, options)
+        with loading(judge_id, options.adapter, panel_id):
+            model = _load_adapter(judge_id, model, options)
     if options.quantization is Quantization.FP8:
         from core.judging.transformers.fp8 import quantize_linears
 
@@ -157,6 +160,15 @@ def _check_adapter(judge_id: str, options: TransformersOptions) -> None:
             f"Judge {judge_id!r}: {adapter} holds no adapter_config.json, so it is no peft adapter. Correct `adapter` in the panel file.",
             zh=f"评委 {judge_id!r}：{adapter} 中没有 adapter_config.json，不是 peft 适配器，请修改评委组文件中的 adapter。",
         )
+    weights = ("adapter_model.safetensors", *(("adapter_model.bin",) if options.allow_pickle else ()))
+    if adapter is not None and not any((adapter / name).is_file() for name in weights):
+        # peft would look for them on the hub, and open a pickle.
+        raise JudgeError(
+            f"Judge {judge_id!r}: {adapter} has no {weights[0]}. Copy the adapter again; if its weights are adapter_model.bin, a file "
+            "that can run code, and you trust it, set `allow_pickle: true` in the panel file.",
+            zh=f"评委 {judge_id!r}：{adapter} 中没有 {weights[0]}，请重新复制该适配器；若其权重为 adapter_model.bin（可能执行代码）"
+            "且可信任，请在评委组文件中设置 allow_pickle: true。",
+        )
     if adapter is not None and options.merge_adapter and options.quantization in (Quantization.INT8, Quantization.INT4):
         raise JudgeError(
             f"Judge {judge_id!r}: an adapter merged into {options.quantization} weights loses precision; set `merge_adapter: false`.",
@@ -205,7 +217,7 @@ def _load_adapter(judge_id: str, model: Any, options: TransformersOptions) -> An
     from peft import PeftConfig, PeftModel
 
     adapter = options.adapter
-    kind = PeftConfig.from_pretrained(str(adapter)).peft_type
+    kind = PeftConfig.from_pretrained(str(adapter)).peft_type.value
     if kind != "LORA":
         raise JudgeError(
             f"Judge {judge_id!r}: {adapter} is a {kind} adapter, and only LoRA adapters are supported. Correct `adapter` in the panel file.",

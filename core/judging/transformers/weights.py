@@ -47,9 +47,22 @@ def _unconverted(judge_id: str, folder: Path, model: str, kept: Path, panel_id: 
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return the folder's config.json."""
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    """Return the folder's config.json. Raises JudgeError where it holds no JSON object."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _no_config(path, str(error)) from error
+    if not isinstance(config, dict):
+        raise _no_config(path, type(config).__name__)
     return config
+
+
+def _no_config(path: Path, said: str) -> JudgeError:
+    return JudgeError(
+        f"{path} is no configuration of a model ({said}); copy or fetch the folder again.",
+        zh=f"{path} 不是模型配置（{said}），请重新复制或下载该文件夹。",
+    )
 
 
 def count_parameters(folder: Path) -> int:

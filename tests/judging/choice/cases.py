@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.judging.choice import cases_mixed, cases_options, cases_phrasings, cases_prose
+from tests.judging.choice import cases_mixed, cases_options, cases_phrasings, cases_prose, cases_second
 from tests.judging.choice.questions import (
     ABOVE,
     BLOOD,
@@ -421,7 +421,7 @@ _CASES: list[tuple[Question, list[tuple[str, str]]]] = [
 
 
 def _build() -> list[Case]:
-    tables = (_CASES, cases_phrasings.REPLIES, cases_options.REPLIES, cases_prose.REPLIES, cases_mixed.REPLIES)
+    tables = (_CASES, cases_phrasings.REPLIES, cases_options.REPLIES, cases_prose.REPLIES, cases_mixed.REPLIES, cases_second.REPLIES)
     return [Case(question, reply, frozenset(picked)) for table in tables for question, replies in table for reply, picked in replies]
 
 

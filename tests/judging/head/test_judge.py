@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,11 @@ from core.errors import JudgeError, PanelError
 from core.faultmarks import suspected_faults
 from core.judging.head.files import HEAD_FILE, WEIGHTS_FILE, BaseWeights, read_head_file
 from core.judging.head.options import Engine
-from core.types import Judgement, JudgementStatus, JudgeRequest
+from core.judging.registry import make_judge
+from core.types import Judgement, JudgementStatus, JudgeRequest, JudgeSpec
 from tests.judging.head.build import PLAIN, head_judge, made_up
 from tests.judging.head.conftest import spoil, train
-from tests.judging.panel import dimension, dimensions, request
+from tests.judging.panel import context, dimension, dimensions, request
 from training.faults.learning import LearnerOptions, Method
 from training.heads.store import open_reader
 from training.heads.train import graded_rows, probabilities
@@ -163,3 +166,21 @@ def read_reader_attention(reader: Path) -> object:
     from training.heads.store import read_reader
 
     return read_reader(reader).attention
+
+
+def test_a_base_model_that_was_cut_off_is_told_with_the_command(head: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(head, tmp_path / "head"))
+    weights = folder / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-64])
+    with pytest.raises(JudgeError, match=r"cannot be loaded: .*models fetch.* --verify") as caught:
+        head_judge(folder, tmp_path)
+    assert f"无法加载 {folder / 'model'} 中的文件" in caught.value.messages["zh"]
+
+
+def test_a_base_model_that_is_not_here_comes_with_the_panels_own_command(head: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(head, tmp_path / "head", ignore=shutil.ignore_patterns("model")))
+    found = json.loads((folder / HEAD_FILE).read_text(encoding="utf-8")) | {"weights": "base", "base": "nobody/nothing"}
+    (folder / HEAD_FILE).write_text(json.dumps(found), encoding="utf-8")
+    spec = JudgeSpec("head", "head", "ordinal_head", {"head": str(folder), "device": "cpu"})
+    with pytest.raises(JudgeError, match=r"\./run\.sh models fetch mine"):
+        make_judge(spec, replace(context(tmp_path, []), panel_id="mine"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from core.judging.server import ServerExplainer
 from core.ports import JudgeContext
 from core.types import JudgeSpec
 from tests.judging.server.conftest import request
-from tests.judging.server.engines import FakeServer, serving
+from tests.judging.server.engines import FakeServer, Fault, Handler, drop, serving, slow, status
 
 WORDS = "语句通顺，没有错别字。"
 
@@ -89,3 +90,70 @@ def test_what_is_wrong_is_told(context: JudgeContext, stack: contextlib.ExitStac
         list(explainer(stack, context, gone).explain(request("好"), 4))
     with pytest.raises(JudgeError, match="reasons stand beside"):
         make_explainer(JudgeSpec("rules", "规则", "rules"), context)
+
+
+@pytest.mark.parametrize(
+    ("fault", "en", "zh"),
+    [
+        (status(404, "no path"), r"does not know .* \(HTTP 404: no path\)", "请修改 model 或 base_url"),
+        (status(429, "quota"), "turns requests away", "请减小评委组文件中的 concurrency"),
+        (status(500, "CUDA error"), "does not answer .*HTTP 500: CUDA error", "没有应答"),
+        (drop, "the connection broke", "没有应答"),
+        (slow(1), "no answer within 0.3 s", "没有应答"),
+    ],
+)
+def test_a_server_that_fails_says_how_in_both_languages(
+    fault: Fault, en: str, zh: str, context: JudgeContext, stack: contextlib.ExitStack
+) -> None:
+    server = stack.enter_context(serving("openai", words=WORDS))
+    server.faults = [fault]
+    with pytest.raises(JudgeUnavailable, match=en) as caught:
+        list(explainer(stack, context, server, timeout=0.3).explain(request("好"), 4))
+    assert zh in caught.value.messages["zh"]
+    assert len(server.asked) == 1  # a person waits: nothing is tried again
+
+
+def events(*lines: str) -> Fault:
+    """Stream these lines."""
+
+    def fault(handler: Handler) -> bool:
+        content = "".join(f"{line}\n\n" for line in lines).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+        return True
+
+    return fault
+
+
+def test_what_stands_between_the_words_is_passed_over(context: JudgeContext, stack: contextlib.ExitStack) -> None:
+    server = stack.enter_context(serving("openai"))
+    words = [
+        'data: {"choices": [{"delta": {"content": "通"}}]}',
+        'data:{"choices": [{"delta": {"content": null}}, {"delta": {"content": "顺"}}]}',
+    ]
+    server.faults = [
+        events(": keep-alive", "event: ping", words[0], "data: {broken", 'data: {"usage": {}}', words[1], "data: [DONE]", words[0])
+    ]
+    assert list(explainer(stack, context, server).explain(request("好"), 4)) == ["通", "顺"]
+
+
+@pytest.mark.parametrize("told", ['{"error": {"message": "out of memory", "code": 500}}', '{"error": "out of memory"}'])
+def test_a_generation_that_breaks_off_is_told_after_what_was_said(told: str, context: JudgeContext, stack: contextlib.ExitStack) -> None:
+    server = stack.enter_context(serving("vllm"))
+    server.faults = [events('data: {"choices": [{"delta": {"content": "通"}}]}', f"data: {told}", "data: [DONE]")]
+    pieces = explainer(stack, context, server).explain(request("好"), 4)
+    assert next(pieces) == "通"
+    with pytest.raises(JudgeUnavailable, match="does not answer .*out of memory"):
+        next(pieces)
+
+
+def test_the_next_address_is_asked_where_one_is_away(context: JudgeContext, stack: contextlib.ExitStack) -> None:
+    away, there = stack.enter_context(serving("vllm")), stack.enter_context(serving("vllm", words=WORDS))
+    away.stop()
+    one = explainer(stack, context, there, base_url=[away.url, there.url])
+    assert "".join(one.explain(request("好"), 4)) == WORDS
+    with pytest.raises(JudgeError, match="cannot explain a row without a prompt") as caught:
+        next(one.explain(replace(request("好"), prompt=None), 4))
+    assert "该行没有提示词" in caught.value.messages["zh"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import JudgeError
 from core.judging.transformers.chat import PromptEncoder
@@ -136,3 +138,72 @@ def test_a_word_boundary_is_only_put_before_the_very_first_text(caplog: pytest.L
         made = PromptEncoder(tokenizer, "llama")
     assert made.encode([HARMLESS[0]])[0] == made.ordinary_ids(HARMLESS[0])
     assert caplog.messages == []
+
+
+@pytest.fixture(scope="module")
+def encoders() -> dict[str, tuple[PromptEncoder, set[int]]]:
+    """An encoder of each family with the ids of its control tokens."""
+    made = {}
+    for family in FAMILIES:
+        tokenizer = tiny_tokenizer(family)
+        made[family] = (PromptEncoder(tokenizer, family), set(tokenizer.convert_tokens_to_ids(list(CONTROL[family]))))
+    return made
+
+
+PIECES = sorted(
+    {token for tokens in CONTROL.values() for token in tokens}
+    | {"<", "|", ">", "[", "]", "\n", " ", "▁", "Ġ", "im_end", "好", "5", "\u200b", "⟦pingpan-user⟧"}
+)
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join) | st.text(max_size=12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=15)
+@given(rows=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=3))
+def test_no_text_makes_a_control_token_whatever_it_is_put_together_of(
+    family: str, encoders: dict[str, tuple[PromptEncoder, set[int]]], rows: list[tuple[str, str]]
+) -> None:
+    made, control = encoders[family]
+    prompts = [RenderedPrompt(system, user, "") for system, user in rows]
+    encoded = made.encode(prompts)
+    assert encoded == [made.encode([prompt])[0] for prompt in prompts]
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        harmless = made.encode([RenderedPrompt("标准" if prompt.system else "", "文本", "")])[0]
+        assert [token for token in ids if token in control] == [token for token in harmless if token in control]
+
+
+def test_a_template_that_drops_the_prompt_is_told_in_both_languages() -> None:
+    tokenizer = tiny_tokenizer("qwen2")
+    tokenizer.chat_template = "<|im_start|>Hello<|im_end|>"
+    with pytest.raises(JudgeError, match="drops the prompt; give the tokenizer a template") as caught:
+        PromptEncoder(tokenizer, "qwen2")
+    assert "对话模板会丢掉提示词" in caught.value.messages["zh"]
+
+
+def test_two_labels_that_share_one_token_are_told() -> None:
+    from tokenizers import normalizers
+
+    tokenizer = tiny_tokenizer("qwen2")
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("2", "1")
+    with pytest.raises(JudgeError, match="two labels share one token") as caught:
+        PromptEncoder(tokenizer, "qwen2").label_ids(dimension((1, 2)))
+    assert "两个标签写成同一个词元" in caught.value.messages["zh"]
+
+
+def test_the_label_tokens_do_not_depend_on_the_other_labels() -> None:
+    made = encoder("gemma2")
+    five = made.label_ids(dimension((1, 2, 3, 4, 5)))
+    assert made.label_ids(dimension((2, 5))) == [five[1], five[4]]
+
+
+def test_a_vocabulary_that_holds_control_tokens_as_ordinary_pieces_is_not_fallen_for() -> None:
+    """A Unigram model finds `<s>` in a text as its longest piece, whatever it is told of special tokens."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["<unk>", "<s>", "</s>", *"<s>/好评分：12345"]
+    backend = Tokenizer(models.Unigram([(piece, -float(len(piece) == 1) * 5) for piece in dict.fromkeys(pieces)], unk_id=0))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = "<s>{% for m in messages %}{{ m.content }}{% endfor %}</s>"
+    (ids,) = PromptEncoder(tokenizer, "llama").encode([RenderedPrompt("", "好<s>好</s>评分", "")])
+    assert [tokenizer.convert_ids_to_tokens(one) for one in ids] == ["<s>", *"好<s>好</s>评分", "</s>"]

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.errors import JudgeError
+from core.errors import JudgeError, JudgeUnavailable
 from core.judging.transformers import make_transformers_judge
+from core.judging.transformers.chat import PromptEncoder
+from core.judging.transformers.judge import TransformersJudge, cut
+from core.judging.transformers.rationale import Narrator
+from core.judging.transformers.scoring import PackedScorer
+from core.ports import rows_wanted
 from core.types import DimensionKind, JudgementStatus, JudgeRequest, said
-from tests.judging.transformers.build import FAMILIES, context, dimension, request, spec, tiny_folder
+from tests.judging.transformers.build import FAMILIES, context, dimension, request, spec, tiny_folder, tiny_model, tiny_tokenizer
 
 torch = pytest.importorskip("torch")
 TEXTS = [f"第{number}篇：今天天气很好，" + "我们去公园散步。" * (number % 5) for number in range(12)]
@@ -159,3 +169,77 @@ def test_a_reader_who_leaves_ends_the_rationale(tmp_path: Path) -> None:
     judge.close()
     with pytest.raises(JudgeError, match="cannot explain"):
         next(judge.explain(request(0, TEXTS[0]), 4))
+
+
+# Devices that fail, over a real model whose passes break
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Any, Any]:
+    model, tokenizer = tiny_model("qwen2", num_hidden_layers=1), tiny_tokenizer("qwen2")
+    return model, tokenizer
+
+
+@contextmanager
+def breaking(small: tuple[Any, Any], error: Callable[[int], Exception | None], **named: Any) -> Iterator[TransformersJudge]:
+    """A judge whose passes raise what `error` gives for their number of tokens."""
+
+    def check(_module: Any, _args: Any, inputs: dict[str, Any]) -> None:
+        found = error(inputs["input_ids"].numel())
+        if found is not None:
+            raise found
+
+    model, tokenizer = small
+    handle = model.register_forward_pre_hook(check, with_kwargs=True)
+    scorer = PackedScorer(model, 2_000, share_prefix=False)
+    judge = TransformersJudge("q", scorer, Narrator(model, tokenizer), PromptEncoder(tokenizer, "qwen2"), [dimension()], 512, **named)
+    try:
+        yield judge
+    finally:
+        handle.remove()
+
+
+def test_a_row_that_no_memory_is_enough_for_fails_alone_in_both_languages(small: tuple[Any, Any]) -> None:
+    with breaking(small, lambda tokens: torch.OutOfMemoryError("full") if tokens > 150 else None) as judge:
+        first, second, third = judge.judge([request(0, "短"), request(1, "很长的文字" * 30), request(2, "短")])
+    assert [first.status, second.status, third.status] == [JudgementStatus.OK, JudgementStatus.FAILED, JudgementStatus.OK]
+    assert f"no memory for this row of {second.tokens} tokens, even alone" in said(second.error, "en")
+    assert f"这一行有 {second.tokens} 个词元，即使单独计算，设备内存也不够" in said(second.error, "zh")
+    assert first.probabilities == pytest.approx(third.probabilities)
+
+
+def test_a_device_that_breaks_pauses_the_run_with_what_to_do(small: tuple[Any, Any]) -> None:
+    with breaking(small, lambda tokens: torch.AcceleratorError("CUDA error: device lost")) as judge:
+        with pytest.raises(JudgeUnavailable, match=r"the device failed \(CUDA error: device lost\)\. Restart Pingpan") as caught:
+            list(judge.judge([request(0, "文本")]))
+        assert "请重启 Pingpan" in caught.value.messages["zh"]
+
+
+def test_a_rationale_that_breaks_off_is_told(small: tuple[Any, Any]) -> None:
+    with breaking(small, lambda tokens: torch.OutOfMemoryError("full")) as judge:
+        with pytest.raises(JudgeUnavailable, match="could not finish its rationale: full") as caught:
+            list(judge.explain(request(0, "文本"), 4))
+        assert "未能说完理由" in caught.value.messages["zh"]
+        with pytest.raises(JudgeError, match="has no prompt"):
+            next(judge.explain(replace(request(0, "文本"), prompt=None), 4))
+
+
+def test_on_a_card_it_likes_large_batches_and_begins_with_small_windows(small: tuple[Any, Any]) -> None:
+    sizes: list[int] = []
+    with breaking(small, lambda tokens: sizes.append(tokens), on_card=True) as judge:
+        assert rows_wanted(judge) == 2_048
+        answers = list(judge.judge([request(number, "文") for number in range(70)]))
+        assert [found.item_id for found in answers] == list(range(70))
+        assert len({tuple(found.probabilities.values()) for found in answers}) == 1
+    assert sum(sizes) == sum(found.tokens for found in answers)
+    with breaking(small, lambda tokens: None) as judge:
+        assert rows_wanted(judge) == 0
+
+
+@given(st.integers(0, 40), st.lists(st.integers(1, 9), min_size=1, max_size=3))
+def test_windows_hold_every_row_once_in_order(count: int, sizes: list[int]) -> None:
+    rows = [request(number, "") for number in range(count)]
+    windows = list(cut(rows, sizes))
+    assert [row for window in windows for row in window] == rows
+    assert [len(window) for window in windows[:-1]] == [sizes[min(number, len(sizes) - 1)] for number in range(max(0, len(windows) - 1))]
+    assert all(windows)

@@ -50,3 +50,19 @@ def test_the_longest_known_prefix_wins_and_the_rest_share_what_they_can() -> Non
 def test_a_single_row_and_a_short_beginning_share_nothing() -> None:
     assert [group.prefix for group in group_by_prefix([(1, 2, 3)], [], shortest=1)] == [()]
     assert [group.prefix for group in group_by_prefix([(1, 2, 3), (1, 5, 6)], [], shortest=2)] == [()]
+
+
+@given(st.lists(st.integers(1, 20), max_size=12), st.integers(20, 60))
+def test_no_fewer_packs_could_hold_the_rows_by_much(lengths: list[int], budget: int) -> None:
+    """Rows of at most a budget each: two packs that would go into one together are never both left."""
+    packs = plan_packs(lengths, budget)
+    assert len(packs) <= 2 * -(-sum(lengths) // budget)
+    assert packs == plan_packs(lengths, budget)
+
+
+@given(st.lists(st.integers(), min_size=2, max_size=9))
+def test_halves_hold_every_row_once_and_each_has_one(pack: list[int]) -> None:
+    one, other = split_pack(pack)
+    assert one
+    assert other
+    assert sorted([*one, *other]) == sorted(pack)

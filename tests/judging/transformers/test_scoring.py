@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from core.judging.transformers.attention import Pack, build_pack, choose_kernel, loop_kernel
 from core.judging.transformers.scoring import PackedScorer, PaddedScorer, RowScore, make_scorer
@@ -163,3 +165,47 @@ def test_generation_goes_on_working_on_a_model_that_scores_packs(family: str) ->
     expected = model.generate(ids, **settings)
     PackedScorer(model, 1000).score(rows_with_prefix(LENGTHS), LABELS)
     assert model.generate(ids, **settings).tolist() == expected.tolist()
+
+
+@pytest.fixture(scope="module")
+def small() -> Any:
+    return tiny_model("qwen2", num_hidden_layers=1)
+
+
+BLOCKS = [tuple(5 + (7 * number + 31 * step) % 690 for step in range(length)) for number, length in enumerate((40, 35, 33, 3, 1))]
+ROWS = st.lists(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=4).map(lambda blocks: sum(blocks, ())), min_size=1, max_size=7)
+
+
+@example(calls=[[BLOCKS[0], BLOCKS[0], BLOCKS[0] + BLOCKS[3]]], budget=2_000, memory=10_000, padded=False)
+@settings(max_examples=10)
+@given(
+    calls=st.lists(ROWS, min_size=1, max_size=3),
+    budget=st.sampled_from((64, 120, 2_000)),
+    memory=st.sampled_from((200, 10_000)),
+    padded=st.booleans(),
+)
+def test_any_rows_in_any_calls_get_what_each_gets_alone(
+    small: Any, calls: list[list[tuple[int, ...]]], budget: int, memory: int, padded: bool
+) -> None:
+    """Beginnings of beginnings, equal rows, rows of one token; memory that runs out; prefixes of earlier calls."""
+    small.set_attn_implementation("eager")
+    expected = [alone(small, rows) for rows in calls]
+    scorer = PaddedScorer(small, budget, 0) if padded else PackedScorer(small, budget)
+    with memory_for(small, memory):
+        found = [probabilities(scorer.score(rows, LABELS)) for rows in calls]
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).abs().max() < 1e-5
+
+
+def test_many_beginnings_come_and_go_and_none_is_mixed_up(small: Any) -> None:
+    small.set_attn_implementation("eager")
+    batches = [rows_with_prefix([3, 9], prefix=40, seed=seed) for seed in range(12)] * 2  # more than are kept
+    expected = [alone(small, rows) for rows in batches]
+    scorer = PackedScorer(small, 1_000)
+    for rows, wanted in zip(batches, expected, strict=True):
+        assert (probabilities(scorer.score(rows, LABELS)) - wanted).abs().max() < 1e-5
+
+
+def test_no_rows_are_no_scores(small: Any) -> None:
+    assert PackedScorer(small, 100).score([], LABELS) == []
+    assert PaddedScorer(small, 100, 0).score([], LABELS) == []

@@ -33,10 +33,39 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+class Profiles:
+    """Browser profiles (contexts), each used by one page at a time and again by later tests: Gradio's scripts are then compiled already."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._free: dict[str, list[BrowserContext]] = {}
+
+    def take(self, locale: str) -> BrowserContext:
+        """Return a profile that nobody uses, without cookies or anything kept."""
+        free = self._free.setdefault(locale, [])
+        context = free.pop(0) if free else self._browser.new_context(locale=locale, accept_downloads=True)
+        context.set_default_timeout(PATIENCE_MS)
+        return context
+
+    def give_back(self, locale: str, page: Page, origin: str) -> None:
+        """Forget what the page kept, and close it with whatever it opened."""
+        context = page.context
+        context.new_cdp_session(page).send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "local_storage"})
+        for one in context.pages:
+            one.close()
+        context.clear_cookies()
+        self._free[locale].insert(0, context)
+
+
+@pytest.fixture(scope="session")
+def profiles(browser: Browser) -> Profiles:
+    return Profiles(browser)
+
+
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """Open pages of a size; at the end none may have asked anything of another machine or thrown an error."""
-    contexts: list[BrowserContext] = []
+def open_page(profiles: Profiles) -> Iterator[OpenPage]:
+    """Open pages of a size, each for another person; at the end none may have asked anything of another machine or thrown an error."""
+    pages: list[tuple[str, Page, str]] = []
     strangers: list[str] = []
     errors: list[str] = []
 
@@ -45,18 +74,17 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
             strangers.append(url)
 
     def open_(url: str, size: tuple[int, int] = DESKTOP, locale: str = "zh-CN") -> Page:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale, accept_downloads=True)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
+        page = profiles.take(locale).new_page()
+        pages.append((locale, page, "{0.scheme}://{0.netloc}".format(urlsplit(url))))
+        page.set_viewport_size({"width": size[0], "height": size[1]})
         page.on("request", lambda request: watch(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
         return page
 
     yield open_
-    for context in contexts:
-        context.close()
+    for kept in reversed(pages):
+        profiles.give_back(*kept)
     assert strangers == []
     assert errors == []
 

@@ -82,6 +82,17 @@ def _written(judge: JudgeSpec) -> str:
     return _flow({"id": judge.id, "name": name, "family": judge.family, "options": dict(judge.options)})
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes line breaks and other control characters as escapes: the text stays on one line, and comes back as it was."""
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
 def _flow(value: object) -> str:
-    written: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**30)
+    written: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, sort_keys=False, width=2**30)
     return written.strip()
