@@ -66,6 +66,7 @@ def measure(sheet: Path, library: str, folder: Path) -> Measurement:
     """Judge a sheet in a process of its own and return what it took. Raises CalledProcessError when it fails."""
     with tempfile.TemporaryDirectory(dir=folder) as work:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "PINGPAN_HOME": str(Path(work) / "home")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as run.sh does
         command = [sys.executable, "-P", "-m", "webapp", "judge", str(sheet), "--library", library, "--panel", "cpu", "--skip-bad-rows"]
         begun = time.perf_counter()
         with subprocess.Popen(command, cwd=work, env=environment, stderr=subprocess.DEVNULL) as process:

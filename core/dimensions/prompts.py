@@ -72,9 +72,11 @@ def boundary_mark(prompt: str, text: str) -> str:
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, which need not look a passage over: its fields are texts and numbers."""
 
-    def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
-        """Return whether a template may read an attribute; forty look-ups a row are fields of passages."""
-        return (type(obj) is Passage and attr in PASSAGE_FIELDS) or super().is_safe_attribute(obj, attr, value)
+    def getattr(self, obj: object, attribute: str) -> object:
+        """Return what a template reads of a value; forty such look-ups a row are fields of passages."""
+        if type(obj) is Passage and attribute in PASSAGE_FIELDS:
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
 
 
 class PromptTemplates:

@@ -27,6 +27,7 @@ SOURCES = (
     "kinship",
     "language_model",
     "learned_judge",
+    "light",
     "neighbours",
     "ngrams",
     "ordinal",

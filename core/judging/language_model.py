@@ -116,19 +116,19 @@ class Reader:
 
     def _look(self, order: int, key: NDArray[np.int64], doc: NDArray[np.int64], share: _Share) -> NDArray[np.int32]:
         found = self._tables[order][key]
-        if share.empty:
-            return self._steps[found]
-        counts = found.astype(np.int64)
-        seen = np.flatnonzero(found)
-        counts[seen] -= share.ngrams(order, key[seen], doc[seen])
-        return _bin(counts)
+        bins = self._steps[found]
+        if not share.empty:
+            seen = np.flatnonzero((found > 0) & share.covers[doc])
+            bins[seen] = _bin(found[seen].astype(np.int64) - share.ngrams(order, key[seen], doc[seen]))
+        return bins
 
 
 class _Share:
-    """What the excluded texts of each row put into the tables."""
+    """What the excluded texts of each row put into the tables; `covers` (rows,) says which rows have any."""
 
     def __init__(self, excluded: Sequence[Sequence[str]], bits: int) -> None:
         self._bits = bits
+        self.covers = np.array([len(texts) > 0 for texts in excluded], dtype=np.bool_)
         rows = [row for row, texts in enumerate(excluded) for _ in texts]
         self._texts = encode([text for texts in excluded for text in texts])
         self._rows = np.array(rows, dtype=np.int64)[self._texts.doc] if rows else np.zeros(0, dtype=np.int64)

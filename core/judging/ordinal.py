@@ -54,11 +54,20 @@ class OrdinalModel:
     def _trees(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         result = np.zeros((len(features), len(self.labels)))
         columns = [self.labels.index(int(label)) for label in self.forest.classes_]
-        # The forest's own predict_proba adds up the same in the same order, but spends ten times as long on preparing each tree.
-        rows = features.astype(np.float32)
-        for tree in self.forest.estimators_:
-            result[:, columns] += tree.tree_.predict(rows)[:, : len(columns)]
-        return result / len(self.forest.estimators_)
+        result[:, columns] = forest_shares(self.forest, features)
+        return result
+
+
+def forest_shares(forest: Any, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the forest's `predict_proba`, shape (rows, classes), bit for bit.
+
+    It adds up the same in the same order, but does not spend ten times as long on preparing each tree for a few rows.
+    """
+    rows = features.astype(np.float32)
+    total = np.zeros((len(rows), len(forest.classes_)))
+    for tree in forest.estimators_:
+        total += tree.tree_.predict(rows)[:, : total.shape[1]]
+    return total / len(forest.estimators_)
 
 
 def fit_ordinal(

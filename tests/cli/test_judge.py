@@ -19,6 +19,7 @@ import pytest
 from core.settings import Settings
 from tests.commands import type_in
 from tests.conftest import ROOT
+from webapp.services import exports
 from webapp.workbench import Workbench
 
 SAMPLES = ROOT / "assets" / "samples"
@@ -84,6 +85,17 @@ def test_everything_stands_in_the_workbook_and_the_json_lines(judged: Path) -> N
     assert len(book[0]) - 1 == len(labels)
     lines = [json.loads(line) for line in (judged / "work" / "submit" / "results.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {line["id"]: str(line["label"]) for line in lines} == labels
+
+
+def test_files_are_the_same_whether_their_rows_are_read_once_or_for_each(judged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "READ_ONCE", 0)
+    answer = type_in(judged / "home", judged / "each", "export", "1")
+    assert answer.returncode == 0, answer.stderr
+    names = ["result.csv", *(f"submit/{path.name}" for path in (judged / "work" / "submit").iterdir())]
+    assert len(names) == 6
+    for name in names:
+        assert (judged / "each" / name).read_bytes() == (judged / "work" / name).read_bytes()
+    assert worksheets(judged / "each" / "full.xlsx")[:2] == worksheets(judged / "work" / "full.xlsx")[:2]
 
 
 def test_the_other_aggregator_needs_no_judge(judged: Path) -> None:

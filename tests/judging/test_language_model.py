@@ -13,7 +13,7 @@ from core.judging.honest import fit_honest
 from core.judging.injury_sample import learn_detectors
 from core.judging.kinship import Kinship
 from core.judging.language_model import Reader, learn_language
-from core.judging.ordinal import fit_ordinal
+from core.judging.ordinal import fit_ordinal, forest_shares
 from core.judging.places import place_features
 from core.judging.text_arrays import PAD, TextArrays, encode
 from tests.judging.panel import prose
@@ -105,6 +105,16 @@ def test_an_ordinal_model_knows_the_order_and_every_label() -> None:
     assert np.all(found > 0)
     means = found @ np.array(model.labels)
     assert means[0] < means[1] < means[2]
+
+
+def test_a_forests_shares_are_those_of_its_own_prediction_bit_for_bit() -> None:
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(120, 5))
+    model = fit_ordinal(features, np.where(features[:, 0] > 0, 2, 4).astype(np.int64), (1, 2, 4), trees=7)
+    rows = rng.normal(size=(40, 5))
+    found = forest_shares(model.forest, rows)
+    assert np.array_equal(found, model.forest.predict_proba(rows))
+    assert np.array_equal(found[7:8], forest_shares(model.forest, rows[7:8]))
 
 
 def test_a_row_of_a_half_is_graded_by_the_model_that_did_not_see_it() -> None:

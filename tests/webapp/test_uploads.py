@@ -128,6 +128,16 @@ def test_a_sheet_is_read_once_for_each_way_of_reading_it_and_memory_holds_the_la
     assert uploads.read(kept, ReadOptions()) is not again
 
 
+def test_storing_what_a_preview_showed_does_not_read_the_file_again(uploads: Uploads, tmp_path: Path) -> None:
+    kept = uploads.keep(file(tmp_path))
+    seen = uploads.read(kept, ReadOptions())
+    stored = uploads.read(kept, read_options(seen.worksheet, seen.mapping))
+    assert stored.rows is seen.rows
+    assert stored.mapping == seen.mapping
+    uploads.forget(kept.token)
+    assert uploads.read(kept, read_options(seen.worksheet, seen.mapping)).rows is not seen.rows
+
+
 @settings(max_examples=10)
 @given(st.binary(max_size=60), st.sampled_from(["a.csv", "a.xlsx", "a.json", "a.jsonl", "a.tsv", "a", "a.exe"]))
 def test_any_bytes_are_a_sheet_or_are_told_not_to_be(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
