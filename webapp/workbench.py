@@ -249,7 +249,7 @@ class Workbench:
         Rows that cannot be used are left out; `preview(path, require_labels=True)` tells them. The same file again
         changes nothing. Raises SheetError or LibraryError when no row can be used.
         """
-        return self._import(path, name or path.name, Origin.IMPORT)
+        return self._import(path, name.strip() or path.name, Origin.IMPORT)
 
     # Runs
 
@@ -434,7 +434,9 @@ class Workbench:
             raise LibraryError(
                 *_faults(parsed, f"No row of {parsed.name} can be used as an example.", f"{parsed.name} 中没有可用作示例的行。")
             )
-        return self.store.save_library(Path(name).stem if Path(name).suffix else name, parsed.rows, origin)
+        ending = path.suffix  # only the file's own goes: "v1.2" and "v1.3" are two libraries
+        called = upload.name[: -len(ending)] if ending and upload.name.lower().endswith(ending.lower()) else upload.name
+        return self.store.save_library(called, parsed.rows, origin)
 
     def _import_sample(self) -> Library:
         return self._import(SAMPLES / "library.xlsx", SAMPLE_LIBRARY, Origin.SAMPLE)

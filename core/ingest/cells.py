@@ -15,11 +15,13 @@ _SUSPECT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udff
 _BREAK = re.compile("[\x0b\x0c]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufdd0-\ufdef\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_INVISIBLE = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+INVISIBLE = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+"""What cannot be seen, as a range for patterns: soft hyphens, zero-width and direction marks."""
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _GARBLED = re.compile("\ufffd|锟斤拷|烫烫烫")
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _DECIMAL_ZERO = re.compile(r"([+-]?\d{1,18})\.0+")
-_SCIENTIFIC = re.compile(r"\d\.\d+E\+\d{2,}")
+_SCIENTIFIC = re.compile(r"\d(\.\d+)?E\+\d{2,}")
 _EXACT_FLOAT = 1e15
 
 
@@ -47,6 +49,23 @@ def invisible_characters(text: str) -> tuple[str, str]:
     """Return the text without characters that cannot be seen, and their names."""
     names = _named(_INVISIBLE, text)
     return (_INVISIBLE.sub("", text).strip(), names) if names else (text, "")
+
+
+def whole_characters(text: str) -> str:
+    """Return the text with U+FFFD for halves of characters, which no page, terminal or database takes."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def readable_name(name: str) -> str:
+    """Return a file's name as text: one in GBK, as archives made on Windows leave it on other systems, is read as that."""
+    try:
+        written = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return whole_characters(name)
+    try:
+        return written.decode("utf-8")
+    except UnicodeDecodeError:
+        return written.decode("gb18030", "replace")
 
 
 def _named(pattern: re.Pattern[str], text: str) -> str:
@@ -93,10 +112,12 @@ def whole_number(text: str) -> str:
 
 
 def label_number(text: str) -> int | float | None:
-    """Return the number that a label cell holds (full-width digits too), or None where it is none."""
-    plain = unicodedata.normalize("NFKC", text).strip()
+    """Return the number that a label cell holds (full-width digits and marks that cannot be seen too), or None where it is none."""
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).strip()
     if _INTEGER.fullmatch(plain):
         return int(plain)
+    if "_" in plain:  # Python reads 1_0 as ten
+        return None
     try:
         number = float(plain)
     except ValueError:

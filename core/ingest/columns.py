@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from core.ingest.cells import cell_text, clean_text
+from core.ingest.cells import INVISIBLE, cell_text, clean_text
 from core.ingest.model import CellValue, RawRow, SheetField
 from core.ingest.problems import Code, Words, problem
 from core.types import RowProblem, Severity
@@ -119,8 +119,10 @@ NEEDED_FIELDS = (SheetField.ID, SheetField.DIMENSION, SheetField.TEXT)
 HEADER_SEARCH_ROWS = 20
 _LONGEST_NAME = 80
 
-_IGNORED = re.compile(r"[\s_\-*:：.·\u200b-\u200f\u2060\ufeff]+")
-_REMARK = re.compile(r"[(\[【].*[)\]】]$")
+_LONGEST_HEADER = 1_000  # any longer cell is a text; comparing those as names would cost seconds
+
+_IGNORED = re.compile(rf"[\s_\-*:：.·{INVISIBLE}]+")
+_REMARK = re.compile(r"[(\[【].*[)\]】]$", re.DOTALL)
 
 
 def normalise(name: str) -> str:
@@ -135,6 +137,8 @@ _BY_NAME: Mapping[str, tuple[SheetField, int]] = MappingProxyType(
 
 def known_field(header: str) -> tuple[SheetField, int] | None:
     """Return the field that `header` names and the rank of the alias (0 is the canonical one), or None."""
+    if len(header) > _LONGEST_HEADER:
+        return None
     plain = normalise(header)
     return _BY_NAME.get(plain) or _BY_NAME.get(normalise(_REMARK.sub("", unicodedata.normalize("NFKC", header).strip())))
 
@@ -162,13 +166,18 @@ class Columns:
 
 def header_position(rows: Sequence[RawRow], mapping: Mapping[str, str] | None) -> int | None:
     """Return which of the first rows is the header: the first that is not empty, unless a later one has far more known names."""
-    wanted = {normalise(header) for header in (mapping or {}).values()}
+    wanted = wanted_names(mapping)
     first = next((position for position, row in enumerate(rows) if any(cell_text(cell).strip() for cell in row.cells)), None)
     if first is None:
         return None
     counts = [_names_known(row, wanted) for row in rows[:HEADER_SEARCH_ROWS]]
     best = max(range(len(counts)), key=lambda position: (counts[position], -position))
     return best if counts[best] >= counts[first] + 2 else first
+
+
+def wanted_names(mapping: Mapping[str, str] | None) -> set[str]:
+    """Return the headers that a mapping names, as they are compared; a field that is left open names none."""
+    return {plain for header in (mapping or {}).values() if (plain := normalise(header))}
 
 
 def _names_known(row: RawRow, wanted: set[str]) -> int:

@@ -83,7 +83,7 @@ JUDGE_TITLES: tuple[tuple[str, str], ...] = (
 )
 """The titles of each judge's columns, behind the judge's name."""
 
-_OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
+OUTCOMES: Mapping[Outcome, tuple[str, str]] = {
     Outcome.UNANIMOUS: ("一致", "unanimous"),
     Outcome.MAJORITY: ("多数", "majority"),
     Outcome.SINGLE: ("单票", "single"),
@@ -109,7 +109,10 @@ def full_columns(context: RowContext, extra_columns: Sequence[str]) -> list[Full
         columns.extend(_judge_columns(judge, name if bearers[name] == 1 else f"{name} ({judge.id})", context))
     taken = {column.title for column in columns}
     for name in extra_columns:
-        title = name if name not in taken else f"{name} *"
+        title = name
+        while title in taken:
+            title = f"{title} *"
+        taken.add(title)
         columns.append(FullColumn(title, 16, partial(_extra, name)))
     return columns
 
@@ -140,7 +143,7 @@ def _verdict_columns(context: RowContext) -> list[FullColumn]:
         FullColumn(next(title), 10, lambda row, _: row.corrected),
         FullColumn(next(title), 9, lambda row, _: _number(row.verdict.decision.expected) if row.verdict else None),
         FullColumn(next(title), 30, lambda row, _: compact(row.verdict.decision.probabilities) if row.verdict else ""),
-        FullColumn(next(title), 10, lambda row, _: say(*_OUTCOMES[row.verdict.decision.outcome]) if row.verdict else ""),
+        FullColumn(next(title), 10, lambda row, _: say(*OUTCOMES[row.verdict.decision.outcome]) if row.verdict else ""),
         FullColumn(next(title), 16, lambda row, _: row.verdict.decision.reason if row.verdict else ""),
         FullColumn(next(title), 10, lambda row, _: _number(row.verdict.decision.disagreement) if row.verdict else None),
         FullColumn(next(title), 16, lambda row, _: row.verdict.aggregator if row.verdict else ""),

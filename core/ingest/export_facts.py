@@ -12,11 +12,20 @@ from datetime import UTC, datetime
 import xlsxwriter
 
 from core.ingest.export import dimension_name
-from core.ingest.export_columns import RowContext
+from core.ingest.export_columns import OUTCOMES, RowContext
 from core.queries import ExportRow
-from core.types import Outcome, Sheet, said
+from core.types import Outcome, RunState, Sheet, said
 
 Fact = tuple[str, str | int | float]
+
+_STATES: Mapping[RunState, str] = {
+    RunState.QUEUED: "排队中",
+    RunState.RUNNING: "评判中",
+    RunState.PAUSED: "已暂停",
+    RunState.STOPPED: "已停止",
+    RunState.DONE: "已完成",
+    RunState.FAILED: "失败",
+}
 
 
 @dataclass(slots=True)
@@ -45,7 +54,7 @@ def run_facts(context: RowContext, tally: Tally, sheet: Sheet | None, more: Mapp
     """Yield name and value of every fact, in the export's language."""
     run, say = context.run, context.say
     yield say("运行编号", "Run"), run.id
-    yield say("状态", "State"), run.state.value
+    yield say("状态", "State"), say(_STATES[run.state], run.state.value)
     if run.error:
         yield say("错误", "Error"), said(run.error, context.language)
     yield from _sheet_facts(context, sheet)
@@ -54,7 +63,8 @@ def run_facts(context: RowContext, tally: Tally, sheet: Sheet | None, more: Mapp
     yield say("无结论的行", "Rows without a verdict"), tally.without_label
     yield say("人工改正的行", "Rows corrected"), tally.corrected
     for outcome, count in sorted(tally.outcomes.items()):
-        yield say(f"投票结果 {outcome.value}", f"Outcome {outcome.value}"), count
+        zh, en = OUTCOMES[outcome]
+        yield say(f"投票结果 {zh}", f"Outcome {en}"), count
     for dimension, counts in sorted(tally.labels.items()):
         name = dimension_name(context.dimensions, dimension, context.language)
         yield say(f"分数分布 {name}", f"Scores of {name}"), " ".join(f"{label}:{count}" for label, count in sorted(counts.items()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 from core.errors import SheetError
@@ -32,13 +33,35 @@ _NAMES: Mapping[type, Words] = {
 }
 
 
+# What the parser of the standard library says, in Chinese.
+_REASONS: Mapping[str, str] = {
+    "Expecting value": "此处应为一个值",
+    "Expecting property name enclosed in double quotes": "此处应为双引号中的键",
+    "Expecting ':' delimiter": "缺少冒号",
+    "Expecting ',' delimiter": "缺少逗号",
+    "Extra data": "其后还有多余内容",
+    "Unterminated string starting at": "字符串没有结束",
+    "Invalid control character at": "字符串中有控制字符",
+    "Invalid \\escape": "反斜杠转义无效",
+    "Invalid \\uXXXX escape": "\\uXXXX 转义无效",
+}
+
+
+def _reason(error: json.JSONDecodeError) -> Words:
+    said = error.msg.removesuffix(": ")
+    return Words(_REASONS.get(said, said), said)
+
+
 def _loads(content: str) -> object:
     return json.loads(content, object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=lambda _: None)
 
 
-def read_jsonl(path: Path, detected: Detected, limits: Limits) -> RawTable:
-    """Return one row per line; `number` is the line's. Lines that are no JSON object come as broken rows."""
-    table = _Columns()
+def read_jsonl(path: Path, name: str, detected: Detected, limits: Limits) -> RawTable:
+    """Return one row per line; `number` is the line's. Lines that are no JSON object come as broken rows.
+
+    Raises SheetError for more different keys than there may be columns.
+    """
+    table = _Columns(name, limits.max_columns)
     rows = []
     with path.open(encoding=detected.encoding, errors="replace" if detected.lossy else "strict", newline="\n") as file:
         for number, line in enumerate(file, start=1):
@@ -52,39 +75,37 @@ def read_jsonl(path: Path, detected: Detected, limits: Limits) -> RawTable:
 
 def _line(number: int, content: str, table: _Columns) -> RawRow:
     try:
-        value = _loads(content)
+        return table.row(number, _loads(content))
     except json.JSONDecodeError as error:
-        fault = problem(
-            Code.BAD_JSON_LINE, row=number, value=content[max(0, error.pos - 20) : error.pos + 20], position=error.pos + 1, reason=error.msg
-        )
+        near = content[max(0, error.pos - 20) : error.pos + 20]
+        fault = problem(Code.BAD_JSON_LINE, row=number, value=near, position=error.pos + 1, reason=_reason(error))
         return RawRow(number, [], broken=fault)
     except RecursionError:
-        fault = problem(Code.BAD_JSON_LINE, row=number, value=content[:40], position=1, reason="nested too deeply")
+        reason = Words("嵌套过深", "nested too deeply")
+        fault = problem(Code.BAD_JSON_LINE, row=number, value=content[:40], position=1, reason=reason)
         return RawRow(number, [], broken=fault)
-    return table.row(number, value)
 
 
-def read_json(path: Path, name: str, detected: Detected) -> RawTable:
+def read_json(path: Path, name: str, detected: Detected, limits: Limits) -> RawTable:
     """Return one row per object of the file's list; `number` counts the objects from 1.
 
-    The file holds a list, or an object with exactly one list of objects in it, at once or under one key. Raises SheetError for anything else.
+    The file holds a list, or an object with exactly one list of objects in it, at once or under one key. Raises SheetError for anything else,
+    and for more different keys than there may be columns.
     """
+    table = _Columns(name, limits.max_columns)
     try:
         content = path.read_text(encoding=detected.encoding, errors="replace" if detected.lossy else "strict")
-        value = _loads(content.lstrip("\ufeff"))
+        records = _records(_loads(content.lstrip("\ufeff")), name)
+        rows = [table.row(number, record) for number, record in enumerate(records, start=1)]
     except json.JSONDecodeError as error:
         raise SheetError(
             f"{name} is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}). Correct it there; it may be truncated.",
-            zh=f"{name} 不是完整的 JSON（第 {error.lineno} 行第 {error.colno} 个字符：{error.msg}）。请修正；文件可能被截断。",
+            zh=f"{name} 不是完整的 JSON（第 {error.lineno} 行第 {error.colno} 个字符：{_reason(error)[0]}）。请修正；文件可能被截断。",
         ) from error
     except RecursionError as error:
         raise SheetError(
             f"{name} is nested too deeply. Bring in a plain list of objects.", zh=f"{name} 嵌套过深。请导入对象的列表。"
         ) from error
-    del content
-    records = _records(value, name)
-    table = _Columns()
-    rows = [table.row(number, record) for number, record in enumerate(records, start=1)]
     return RawTable(SheetFormat.JSON, _padded(rows, table), encoding=detected.encoding, header=tuple(table.names), notes=detected.notes)
 
 
@@ -110,27 +131,40 @@ def _records(value: object, name: str) -> Sequence[object]:
 class _Columns:
     """The keys of all objects in the order they are first seen, and the rows under them."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, most: int) -> None:
         self.names: dict[str, int] = {}
+        self._name, self._most = name, most
 
     def row(self, number: int, value: object) -> RawRow:
         """Return the object's row, with as many cells as keys are known by now."""
         if not isinstance(value, _Object):
             kind = _NAMES.get(type(value), Words("其他内容", "something else"))
-            fault = problem(Code.NOT_AN_OBJECT, row=number, value=json.dumps(value)[:80], kind=kind)
+            fault = problem(Code.NOT_AN_OBJECT, row=number, value=_written(value)[:80], kind=kind)
             return RawRow(number, [], broken=fault)
         cells: list[CellValue] = [""] * len(self.names)
         broken = None
         seen: dict[str, object] = {}
         for key, item in value:
             if key in seen and seen[key] != item:
-                broken = problem(Code.DUPLICATE_KEY, row=number, column=key, value=str(item))
+                broken = problem(Code.DUPLICATE_KEY, row=number, column=key, value=_written(item))
             seen[key] = item
             index = self.names.setdefault(key, len(self.names))
             if index == len(cells):
                 cells.append("")
             cells[index] = _cell(item)
+        self._check_width(number)
         return RawRow(number, cells, broken=broken)
+
+    def _check_width(self, number: int) -> None:
+        """Refuse a file that names a new column in every row, before its rows times its columns fill the memory."""
+        if len(self.names) > self._most:
+            last, most = next(reversed(self.names)), f"{self._most:,}"
+            raise SheetError(
+                f'{self._name} has more than {most} different keys ("{last}" in row {number} is one too many); at most {most} columns are '
+                'accepted. Keep the ones you need, and write ids as values: {"id": …, "dimension": …, "text": …}.',
+                zh=f"{self._name} 中不同的键超过 {most} 个（第 {number} 行的「{last}」超出上限），最多接受 {most} 列。请只保留需要的列，"
+                '编号请写成值：{"id": …, "dimension": …, "text": …}。',
+            )
 
 
 def _cell(value: object) -> CellValue:
@@ -140,7 +174,12 @@ def _cell(value: object) -> CellValue:
         return value
     if isinstance(value, str):
         return str(value)
-    return json.dumps(_plain(value), ensure_ascii=False)
+    return _written(value)
+
+
+def _written(value: object) -> str:
+    """Return a value as JSON that a person can read; a number as the file writes it, where it stands alone."""
+    return str(value) if isinstance(value, _Number) else json.dumps(_plain(value), ensure_ascii=False)
 
 
 def _plain(value: object) -> object:
@@ -148,7 +187,8 @@ def _plain(value: object) -> object:
     if isinstance(value, _Object):
         return {key: _plain(item) for key, item in value}
     if isinstance(value, _Number):
-        return int(value) if value.lstrip("-").isdigit() and len(value) < 4000 else float(value)
+        number = int(value) if value.lstrip("-").isdigit() and len(value) < 4000 else float(value)
+        return number if isinstance(number, int) or isfinite(number) else str(value)  # JSON has no infinity
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 

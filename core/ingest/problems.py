@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from core.ingest.cells import whole_characters
 from core.types import RowProblem, Severity
 
 LANGUAGES = ("zh", "en")
@@ -359,6 +360,7 @@ def problem(
 ) -> RowProblem:
     """Return the problem `code` with its messages filled in; long values are shortened."""
     kind = KINDS[code]
+    column, value = whole_characters(column), whole_characters(value)
     known = {"row": row, "column": column, "value": _shown(value), **facts}
     message = {
         "zh": kind.zh.format_map({**_in_language(known, 0), "where": _where_zh(row, column)}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.ingest.cells import (
     NO_EXTRA,
@@ -86,7 +86,9 @@ class RowChecker:
     def check(self, raw: RawRow) -> SheetRow | None:
         """Return the row if it can be judged, else None; its problems are added. A blank row is no row."""
         marks = self._table.marks.get(raw.number, _NO_MARKS)
-        if raw.broken is None and not marks and all(map(is_blank, raw.cells)):
+        # Formulas filled down below the table give empty texts: =IF(A9="","",…) is no row either.
+        silent = all(mark.kind is MarkKind.FORMULA for mark in marks.values())
+        if raw.broken is None and silent and all(map(is_blank, raw.cells)):
             return None
         position, self.total = self.total, self.total + 1
         draft = _Draft(raw.number, raw.cells)
@@ -118,9 +120,9 @@ class RowChecker:
     def _broken(self, draft: _Draft, fault: RowProblem) -> None:
         draft.faults.append(fault)
         index = self._columns.index.get(SheetField.ID)
-        identity = cell_text(draft.cells[index]).strip() if index is not None and index < len(draft.cells) else ""
-        if identity:
-            draft.faults[-1] = RowProblem(fault.code, fault.severity, fault.row, fault.column, fault.value, fault.message, identity)
+        if index is not None and index < len(draft.cells):
+            self._identity(draft)
+            draft.faults[-1] = replace(fault, external_id=draft.external_id)
 
     def _checked(self, draft: _Draft, position: int, marks: Mapping[int, CellMark]) -> SheetRow | None:
         self._shape(draft)
@@ -250,7 +252,7 @@ class RowChecker:
     def _dimension(self, draft: _Draft) -> Dimension | None:
         if self._told(draft, SheetField.DIMENSION):
             return None
-        text = cell_text(self._value(draft, SheetField.DIMENSION)).strip()
+        text = self._cleaned(draft, SheetField.DIMENSION).strip()
         if not text:
             self._tell(draft, Code.MISSING_DIMENSION, SheetField.DIMENSION, known=self._known)
             return None
@@ -264,7 +266,7 @@ class RowChecker:
         if dimension is None or self._told(draft, SheetField.LABEL):
             return None
         value = self._value(draft, SheetField.LABEL)
-        text = cell_text(value).strip()
+        text = self._cleaned(draft, SheetField.LABEL).strip()
         labels = " ".join(map(str, dimension.labels))
         name = Words(dimension.name("zh"), dimension.id)
         if not text:

@@ -9,7 +9,7 @@ from itertools import chain, dropwhile, islice
 from pathlib import Path
 
 from core.errors import SheetError
-from core.ingest.cells import cell_text, is_blank
+from core.ingest.cells import cell_text, is_blank, readable_name
 from core.ingest.columns import HEADER_SEARCH_ROWS, Columns, header_position, resolve_columns
 from core.ingest.detect import Detected, detect
 from core.ingest.json_table import read_json, read_jsonl
@@ -38,7 +38,7 @@ def read_sheet(
     for library files: a missing label is an error then. Raises SheetError for a file that cannot be read at all.
     """
     limits = limits or Limits()
-    shown = name or path.name
+    shown = readable_name(name or path.name)
     detected = detect(path, shown, limits)
     digest, size = _fingerprint(path)
     table = _table(path, shown, detected, worksheet, mapping, limits)
@@ -94,9 +94,9 @@ def _table(path: Path, name: str, detected: Detected, worksheet: str, mapping: M
             zh=f"{name} 是 {detected.format} 文件，没有工作表「{worksheet}」。请不要指定工作表。",
         )
     if detected.format is SheetFormat.JSON:
-        return read_json(path, name, detected)
+        return read_json(path, name, detected, limits)
     if detected.format is SheetFormat.JSONL:
-        return read_jsonl(path, detected, limits)
+        return read_jsonl(path, name, detected, limits)
     return read_delimited(path, name, detected, mapping, limits)
 
 
@@ -104,8 +104,9 @@ def _find_header(table: RawTable, mapping: Mapping[str, str] | None, *, require_
     if table.header is not None:
         columns = resolve_columns(table.header, mapping, require_labels=require_labels) if table.header else None
         return _Header(columns, table.rows, 0)
-    rows = dropwhile(_is_blank, table.rows)
-    first = list(islice(rows, HEADER_SEARCH_ROWS))
+    # Empty rows are no rows; one that holds an error value only looks empty, and is told of below the header.
+    rows = (row for row in table.rows if not _is_blank(row) or row.number in table.marks)
+    first = list(islice(dropwhile(_is_blank, rows), HEADER_SEARCH_ROWS))
     position = header_position(first, mapping)
     if position is None:
         return _Header(None, chain(first, rows), 0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from core.errors import SheetError
-from core.ingest.columns import HEADER_SEARCH_ROWS, known_field, normalise
+from core.ingest.columns import HEADER_SEARCH_ROWS, known_field, normalise, wanted_names
 from core.ingest.detect import Detected
 from core.ingest.model import CellValue, Limits, RawRow, RawTable, SheetFormat
 from core.ingest.problems import Code, problem
@@ -21,9 +21,10 @@ _END = "\ufdd0end of file\ufdd0"
 
 def read_delimited(path: Path, name: str, detected: Detected, mapping: Mapping[str, str] | None, limits: Limits) -> RawTable:
     """Return the rows of a delimited file; the delimiter is the one under which most column names are known."""
+    csv.field_size_limit(max(csv.field_size_limit(), limits.max_bytes))
     delimiter = _sniff(path, detected, mapping)
     kind = SheetFormat.TSV if delimiter == "\t" else SheetFormat.CSV
-    return RawTable(kind, _rows(path, name, detected, delimiter, limits), encoding=detected.encoding, notes=detected.notes)
+    return RawTable(kind, _rows(path, name, detected, delimiter), encoding=detected.encoding, notes=detected.notes)
 
 
 def _open(path: Path, detected: Detected) -> TextIO:
@@ -31,7 +32,7 @@ def _open(path: Path, detected: Detected) -> TextIO:
 
 
 def _sniff(path: Path, detected: Detected, mapping: Mapping[str, str] | None) -> str:
-    wanted = {normalise(header) for header in (mapping or {}).values()}
+    wanted = wanted_names(mapping)
     preferred = "\t" if detected.format is SheetFormat.TSV else ","
     scores: dict[str, tuple[int, int, bool]] = {}
     with _open(path, detected) as file:
@@ -45,8 +46,7 @@ def _sniff(path: Path, detected: Detected, mapping: Mapping[str, str] | None) ->
     return max(_DELIMITERS, key=lambda delimiter: scores[delimiter])
 
 
-def _rows(path: Path, name: str, detected: Detected, delimiter: str, limits: Limits) -> Iterator[RawRow]:
-    csv.field_size_limit(max(csv.field_size_limit(), limits.max_bytes))
+def _rows(path: Path, name: str, detected: Detected, delimiter: str) -> Iterator[RawRow]:
     number = 0
     with _open(path, detected) as file:
         try:

@@ -170,7 +170,7 @@ def matrices(draw: st.DrawFn) -> tuple[list[list[int]], tuple[int, ...]]:
     return draw(st.lists(cells, min_size=len(labels), max_size=len(labels))), tuple(labels)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(matrices(), st.sampled_from(DimensionKind))
 def test_figures_of_any_two_raters_are_those_of_their_rows_and_the_same_either_way(
     drawn: tuple[list[list[int]], tuple[int, ...]], kind: DimensionKind

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from core.errors import SheetError
 from core.ingest import HEADER_ALIASES, SheetField
 from core.types import Severity
 from tests.ingest.samples import HEADER, codes, only, read, write_csv, write_jsonl, write_xlsx
@@ -205,3 +207,50 @@ def test_names_made_for_columns_never_collide(tmp_path: Path) -> None:
     sheet = read(write_csv(tmp_path / "a.csv", [header, ("A1", "流畅性", "春", "一", "二", "三", "四", "五")]))
     assert sheet.rows[0].extra == {"备注": "一", "备注 (2)": "二", "备注 (3)": "三", "column_8": "四", "column_8 (2)": "五"}
     assert sheet.extra_columns == tuple(sheet.rows[0].extra)
+
+
+@pytest.mark.parametrize(
+    "mark", ["\u00ad", "\u180e", "\u200b", "\u200f", "\u202a", "\u202c", "\u202e", "\u2060", "\u2064", "\u2066", "\u2069", "\ufeff"]
+)
+def test_marks_that_cannot_be_seen_hide_no_header_dimension_id_or_label(tmp_path: Path, mark: str) -> None:
+    header = [f"{mark}{name[0]}{mark}{name[1:]}{mark}" for name in HEADER]
+    row = (f"{mark}A1{mark}", "写春天", f"{mark}流畅{mark}性", f"春{mark}天", f"{mark}4{mark}")
+    sheet = read(write_csv(tmp_path / "a.csv", [header, row]))
+    assert codes(sheet) == ["invisible_in_id"]
+    assert [(r.external_id, r.dimension_id, r.gold, r.text) for r in sheet.rows] == [("A1", "fluency", 4, f"春{mark}天")]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["标注分值（1 到 5 分，\n只填整数）", "标注分值\n【必填\n见说明】", "Label [1-5;\r\n whole numbers]", "标注分值（见(附件\n一)）"],
+)
+def test_a_remark_of_several_lines_is_a_remark(tmp_path: Path, header: str) -> None:
+    sheet = read(write_csv(tmp_path / "a.csv", [("编号", "维度", "内容", header), ("A1", "流畅性", "春", "4")]), require_labels=True)
+    assert (codes(sheet), sheet.rows[0].gold) == ([], 4)
+    assert sheet.mapping["label"].startswith(header[:4])
+
+
+def test_a_header_as_long_as_a_text_is_an_extra_column(tmp_path: Path) -> None:
+    long = "内容（" + "说" * 1_000 + "）"
+    sheet = read(write_csv(tmp_path / "a.csv", [("编号", "维度", "内容", long), ("A1", "流畅性", "春", "夏")]))
+    assert (codes(sheet), sheet.rows[0].text, sheet.rows[0].extra) == ([], "春", {long: "夏"})
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_ids_as_keys_are_refused_before_they_fill_the_memory(tmp_path: Path, suffix: str) -> None:
+    rows = [{f"ID{number}": {"text": "春"}} for number in range(3_000)]  # padded, they would be nine million cells
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    if suffix == "json":
+        path = tmp_path / "a.json"
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(SheetError) as told:
+        read(path)
+    assert 'more than 1,000 different keys ("ID1000" in row 1001 is one too many)' in told.value.messages["en"]
+    assert "最多接受 1,000 列" in told.value.messages["zh"]
+
+
+def test_as_many_keys_as_there_may_be_columns_are_read(tmp_path: Path) -> None:
+    row = {"id": "A1", "dimension": "fluency", "text": "春", **{f"列{number}": str(number) for number in range(997)}}
+    assert len(read(write_jsonl(tmp_path / "a.jsonl", [row])).rows[0].extra) == 997
+    with pytest.raises(SheetError, match="more than 1,000 different keys"):
+        read(write_jsonl(tmp_path / "b.jsonl", [row, {"id": "A2", "dimension": "fluency", "text": "夏", "多": ""}]))

@@ -15,7 +15,7 @@ import pytest
 from core.errors import ExportError
 from core.ingest import read_sheet, write_full_xlsx, write_jsonl, write_result_csv
 from core.queries import ExportRow
-from core.types import Sheet
+from core.types import RunState, Sheet
 from tests.ingest.outcomes import JUDGES, NOON, RUN, cells, csv_rows, item, judged
 from tests.ingest.samples import DIMENSIONS, HEADER, read, write_xlsx
 
@@ -155,7 +155,7 @@ def test_the_facts_of_the_run(tmp_path: Path) -> None:
     assert (facts["首席评判"], facts["汇总方法"], facts["样例库"]) == ("glm", "pooled-median", "2 (v-abc)")
     assert facts["评判 glm"] == 'GLM: baseline {"seed": 1}'
     assert (facts["完成时间"], facts["用时（秒）"]) == ("2025-03-01T12:02:00+00:00", 118.5)
-    assert (facts["无结论的行"], facts["人工改正的行"], facts["投票结果 majority"]) == (1, 1, 2)
+    assert (facts["无结论的行"], facts["人工改正的行"], facts["投票结果 多数"]) == (1, 1, 2)
     assert (facts["分数分布 流畅性"], facts["分数分布 选择题"]) == ("4:1", "0:1")
     assert facts["版本"] == "0.1.0"
 
@@ -275,3 +275,32 @@ def test_judges_of_the_same_name_and_columns_of_the_same_name_stay_apart(tmp_pat
     assert len(set(header)) == len(header)
     found = cells(tmp_path / "f.xlsx", "结果")[0]
     assert (found["状态 *"], found["同名 (glm) 分数"], found["同名 (qwen/2:7b) 状态"]) == ("草稿", 4, "弃权")
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_results_that_are_judged_again_and_again_keep_every_column_apart(tmp_path: Path, language: str) -> None:
+    names: tuple[str, ...] = ("班级",)
+    for number in range(3):  # each time, the columns of the last results are the extra columns of the next
+        path = tmp_path / f"{number}.xlsx"
+        rows = [judged(item(2, extra={name: f"{number}: {name}" for name in names}))]
+        write_full_xlsx(path, rows, RUN, DIMENSIONS, names, language=language)
+        header = [str(name) for name in next(openpyxl.load_workbook(path).worksheets[0].iter_rows(values_only=True))]
+        assert len(set(header)) == len(header), [name for name in header if header.count(name) > 1]
+        found = cells(path, "结果" if language == "zh" else "Results")[0]
+        assert sorted(str(value) for value in found.values() if str(value).startswith(f"{number}: ")) == sorted(rows[0].item.extra.values())
+        names = tuple(header)
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_the_facts_of_a_run_are_in_the_language_of_the_workbook(tmp_path: Path, state: RunState) -> None:
+    run = dataclasses.replace(RUN, state=state)
+    said = {}
+    for language in ("zh", "en"):
+        write_full_xlsx(tmp_path / "f.xlsx", [judged(item(2)), judged(item(3), None)], run, DIMENSIONS, language=language)
+        page = openpyxl.load_workbook(tmp_path / "f.xlsx").worksheets[2]
+        said[language] = {str(name): str(value) for name, value in page.iter_rows(values_only=True)}
+    assert not said["zh"]["状态"].isascii()
+    assert said["en"]["State"] == state.value
+    assert {"投票结果 多数", "投票结果 票数不足"} <= said["zh"].keys()
+    assert {"Outcome majority", "Outcome no quorum"} <= said["en"].keys()
+    assert len(said["zh"]) == len(said["en"])

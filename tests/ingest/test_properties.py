@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.errors import SheetError
-from core.ingest import ParsedSheet, write_full_xlsx, write_result_csv
+from core.ingest import HEADER_ALIASES, ParsedSheet, write_full_xlsx, write_result_csv
+from core.ingest.cells import readable_name
+from core.ingest.columns import known_field
+from core.types import Severity
 from tests.ingest.outcomes import RUN, csv_rows, item, judged
 from tests.ingest.samples import DIMENSIONS, HEADER, read, write_csv, write_jsonl, write_xlsx
 
@@ -103,3 +106,65 @@ def test_a_damaged_xlsx_is_read_or_refused(place: int, damage: bytes) -> None:
         path.write_bytes(bytes(content))
         sheet = tried(path)
         assert path.name in str(sheet) if isinstance(sheet, SheetError) else sheet.total_rows <= 2
+
+
+# Any JSON value, with halves of characters, numbers of every size, and keys that stand twice.
+STRINGS = st.sampled_from(("\ud800", "a\udfff", "\x00", "\u202a4", "春")) | st.text(st.characters(exclude_categories=()), max_size=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | STRINGS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(STRINGS, inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(("id", "dimension", "text", "label", "prompt", "更多")) | STRINGS
+PAIRS = st.lists(st.tuples(KEYS, VALUES | st.sampled_from(("fluency", "A1", 3))), max_size=5)
+OBJECTS = st.tuples(STRINGS | st.just("fluency"), PAIRS).map(lambda drawn: [("dimension", drawn[0]), ("text", "夏"), *drawn[1]])
+
+
+def _object(pairs: Sequence[tuple[str, object]]) -> str:
+    return "{" + ", ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in pairs) + "}"
+
+
+@settings(RELAXED, max_examples=40)
+@given(st.lists(OBJECTS.map(_object) | VALUES.map(json.dumps), max_size=4), st.sampled_from(("a.jsonl", "a.json")))
+def test_whatever_json_holds_every_row_is_good_or_told_in_words_that_can_be_shown(lines: list[str], name: str) -> None:
+    first = '{"id": "first", "dimension": "fluency", "text": "春"}'
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_text("\n".join([first, *lines]) if name == "a.jsonl" else f"[{','.join([first, *lines])}]", encoding="utf-8")
+        sheet = read(path)
+    if not sheet.fatal:
+        numbers = [row.source.row for row in sheet.rows] + list(sheet.error_rows)
+        assert (len(numbers), len(set(numbers))) == (sheet.total_rows, sheet.total_rows)
+        assert {fault.row for fault in sheet.problems if fault.severity is Severity.ERROR and fault.row} == set(sheet.error_rows)
+    for told in sheet.problems:
+        "".join((told.column, told.value, told.external_id, *told.message.values())).encode()
+    for row in sheet.rows:
+        "".join((row.external_id, row.prompt, row.text, *row.extra, *row.extra.values())).encode()
+
+
+@given(STRINGS, STRINGS)
+def test_a_header_is_known_whatever_marks_blanks_and_remarks_are_around_it(before: str, remark: str) -> None:
+    hidden = "".join(character for character in before if character in " \t\n\u200b\u202a\u2066\ufeff_-*:.")
+    for field, names in HEADER_ALIASES.items():
+        for name in names[:3]:
+            assert known_field(f"{hidden}{name.upper()}{hidden}（{remark}）") == known_field(name)
+            assert (known_field(name) or ("", 0))[0] is field
+
+
+@given(STRINGS)
+def test_a_files_name_is_text_whatever_its_bytes(name: str) -> None:
+    shown = readable_name(name)
+    shown.encode()
+    assert readable_name(shown) == shown
+    if not any("\ud800" <= character <= "\udfff" for character in name):
+        assert shown == name
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8))
+def test_a_files_name_in_gb18030_is_read_unless_its_bytes_are_utf_8_too(name: str) -> None:
+    raw = name.encode("gb18030")
+    try:
+        expected = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        expected = raw.decode("gb18030")
+    assert readable_name(raw.decode("utf-8", "surrogateescape")) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -271,3 +272,125 @@ def test_too_many_rows(tmp_path: Path) -> None:
     assert "PINGPAN_MAX_ROWS" in caught.value.messages["zh"]
     with pytest.raises(SheetError, match="more than 50 rows"):
         read(write_jsonl(tmp_path / "b.jsonl", [{"id": i, "dimension": "fluency", "text": f"{i}"} for i in range(51)]), limits=SMALL)
+
+
+def jsonl_of(tmp_path: Path, *lines: str) -> ParsedSheet:
+    """Read a jsonl file of exactly these lines."""
+    (tmp_path / "a.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return read(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ('["春天", {"键": 1}]', '["春天", {"键": 1}]'),
+        ('"春天"', '"春天"'),
+        ("null", "null"),
+        ("true", "true"),
+        ("12345678901234567890.50", "12345678901234567890.50"),
+    ],
+)
+def test_a_row_that_is_no_object_is_shown_as_it_stands_in_the_file(tmp_path: Path, line: str, shown: str) -> None:
+    sheet = jsonl_of(tmp_path, '{"id": "A1", "dimension": "fluency", "text": "春"}', line)
+    assert (only(sheet, "not_an_object").value, sheet.error_rows) == (shown, (2,))
+
+
+@pytest.mark.parametrize(
+    ("second", "shown"), [('{"k": "中"}', '{"k": "中"}'), ("null", "null"), ("[1, 2.50]", "[1, 2.5]"), ("17", "17"), ('"夏"', '"夏"')]
+)
+def test_the_second_value_of_a_key_is_shown_as_json(tmp_path: Path, second: str, shown: str) -> None:
+    sheet = jsonl_of(tmp_path, f'{{"id": " A1\\u200b ", "dimension": "fluency", "text": "春", "text": {second}}}')
+    fault = only(sheet, "duplicate_key")
+    assert fault.value.strip('"') == shown.strip('"')
+    assert (fault.column, fault.external_id, sheet.error_rows) == ("text", "A1", (1,))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": "A1", "text"', "缺少冒号"),
+        ('{"id": "A1", "text": ', "此处应为一个值"),
+        ('{"id": "A1", text: "春"}', "此处应为双引号中的键"),
+        ('{"id": "A1" "text": "春"}', "缺少逗号"),
+        ('{"id": "A1", "text": "春', "字符串没有结束"),
+        ('{"id": "A1", "text": "春\t"}', "字符串中有控制字符"),
+        (r'{"id": "A1", "text": "\x"}', "反斜杠转义无效"),
+        (r'{"id": "A1", "text": "\u12"}', r"\uXXXX 转义无效"),
+        ('{"id": "A1"} {"id": "A2"}', "其后还有多余内容"),
+    ],
+)
+def test_what_is_wrong_with_json_is_told_in_chinese(tmp_path: Path, line: str, reason: str) -> None:
+    told = only(jsonl_of(tmp_path, '{"id": "A0", "dimension": "fluency", "text": "春"}', line), "bad_json_line")
+    assert f"：{reason}）" in told.message["zh"]
+    assert told.message["en"].isascii()
+    path = tmp_path / "a.json"
+    path.write_text(f"[{line}]", encoding="utf-8")
+    with pytest.raises(SheetError) as refused:
+        read(path)
+    assert "：" in refused.value.messages["zh"]
+    assert not any(word in refused.value.messages["zh"] for word in ("Expecting", "Invalid", "Extra", "Unterminated"))
+
+
+@pytest.mark.parametrize("deep", ["[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900, "[" * 100_000])
+def test_values_nested_too_deeply_spoil_their_row_alone(tmp_path: Path, deep: str) -> None:
+    good = '{"id": "A1", "dimension": "fluency", "text": "春"}'
+    nested = f'{{"id": "A2", "dimension": "fluency", "text": "春", "more": 1, "more": {deep}}}'
+    sheet = jsonl_of(tmp_path, good, nested)
+    assert ([row.external_id for row in sheet.rows], sheet.error_rows) == (["A1"], (2,))
+    assert "嵌套过深" in only(sheet, "bad_json_line").message["zh"]
+    path = tmp_path / "a.json"
+    path.write_text(f"[{good}, {nested}]", encoding="utf-8")
+    with pytest.raises(SheetError, match="nested too deeply"):
+        read(path)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "9" * 5_000, "0.1", "-17", "12345678901234567890"])
+def test_nested_values_are_json_again_whatever_the_number(tmp_path: Path, number: str) -> None:
+    sheet = jsonl_of(tmp_path, f'{{"id": "A1", "dimension": "fluency", "text": "春", "more": {{"n": [{number}]}}}}')
+    assert codes(sheet) == []
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    kept = json.loads(sheet.rows[0].extra["more"], parse_constant=refuse)["n"][0]
+    assert kept is None if number in {"NaN", "Infinity"} else str(kept) == number
+
+
+def test_half_characters_stay_in_no_message(tmp_path: Path) -> None:
+    sheet = jsonl_of(
+        tmp_path,
+        r'{"id": "\ud800", "dimension": "\udfff", "text": "春", "label": "\ud8ff"}',
+        r'{"id": "A2\ud800", "dimension": "fluency", "text": "夏", "label": "\ud800", "\udc00": 1, "\udc00": "\udc00"}',
+        r'["\ud800"]',
+        r'{"id": "A4", "dimension": "fluency", "text": "秋", "label": "\ud800"}',
+    )
+    assert sheet.error_rows == (1, 2, 3, 4)
+    for told in sheet.problems:  # a page, a terminal and a database refuse to encode half a character
+        "".join((told.column, told.value, told.external_id, *told.message.values())).encode()
+    assert {told.external_id for told in sheet.problems if told.row == 2} == {"A2\ufffd"}
+    assert only(sheet, "label_not_number").value == "\ufffd"
+
+
+def test_control_characters_in_a_dimension_or_a_label_are_removed_and_told(tmp_path: Path) -> None:
+    sheet = csv_of(tmp_path, ("A1", "", "流畅\x0b性\x00", "春", "\x084\x7f"))
+    assert [(row.dimension_id, row.gold) for row in sheet.rows] == [("fluency", 4)]
+    assert [(told.code, told.column, told.value) for told in sheet.problems] == [
+        ("control_characters", "评判维度", "U+0000, U+000B"),
+        ("control_characters", "标注分值", "U+0008, U+007F"),
+    ]
+
+
+@pytest.mark.parametrize("written", ["1E+11", "1.2E+11", "1.23457E+11", "9E+300"])
+def test_a_large_id_saved_in_scientific_form_has_lost_its_digits(tmp_path: Path, written: str) -> None:
+    sheet = csv_of(tmp_path, (written, "", "流畅性", "春", ""))
+    assert (codes(sheet), sheet.rows[0].external_id) == (["id_digits_lost"], written)
+
+
+@pytest.mark.parametrize("written", ["1E+1", "E+11", "12E+11", "1e+11x", "A1E+11", "1E11"])
+def test_an_id_that_only_looks_scientific_is_an_id(tmp_path: Path, written: str) -> None:
+    assert codes(csv_of(tmp_path, (written, "", "流畅性", "春", ""))) == []
+
+
+@pytest.mark.parametrize("written", ["1_0", "0_4", "4_", "_4", "0x4", "4,0", "IV", "四", "4 4"])
+def test_what_only_a_program_would_read_as_a_number_is_no_label(tmp_path: Path, written: str) -> None:
+    assert codes(csv_of(tmp_path, ("A1", "", "流畅性", "春", written))) == ["label_not_number"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,51 @@ def test_utf_16_without_a_mark(tmp_path: Path, encoding: str) -> None:
     for text in ("plain ASCII text", "上下左右，春天来了，万物复苏，小河解冻。" * 30, "Привет, мир"):
         sheet = read(write_csv(tmp_path / "a.csv", [("id", "dimension", "text"), ("A1", "fluency", text)], encoding))
         assert (sheet.encoding, sheet.rows[0].text) == (encoding, text)
+
+
+@pytest.fixture
+def usual_field_limit() -> Iterator[None]:
+    """Let the csv module refuse long cells, as it does in a process that has read no sheet yet."""
+    before = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(before)
+
+
+@pytest.mark.usefixtures("usual_field_limit")
+def test_a_very_long_cell_among_the_first_rows_of_a_new_process(tmp_path: Path) -> None:
+    rows = [("id", "dimension", "text"), ("A1", "fluency", "长" * 200_000)]
+    assert len(texts(write_csv(tmp_path / "a.csv", rows))[0][1]) == 200_000
+
+
+@pytest.mark.parametrize("long", ["(" * 20_000, "(" * 10_000 + "x)" * 10 + "x", "[(【" * 7_000])
+def test_a_long_text_of_brackets_is_read_at_once(tmp_path: Path, long: str) -> None:
+    path = write_csv(tmp_path / "a.csv", [("id", "dimension", "text"), ("A1", "fluency", long)])
+    started = time.process_time()
+    assert texts(path) == [("A1", long)]
+    assert time.process_time() - started < 1.0  # 20,000 brackets cost 12 s when every cell was compared as a header
+
+
+def test_a_field_that_a_mapping_leaves_open_does_not_choose_the_delimiter(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "a.csv", [("甲", "dimension", "text"), ("A1", "fluency", ";;;;;;;;;;")])
+    assert texts(path, mapping={"id": "甲", "label": ""}) == [("A1", ";" * 10)]
+    for nothing in (" ", "-", "\ufeff"):
+        sheet = read(path, mapping={"id": "甲", "label": nothing})
+        assert (codes(sheet), sheet.columns) == (["unknown_mapping"], ("甲", "dimension", "text"))
+
+
+@pytest.mark.parametrize("blank", ["", ",,", " ,\u3000,"])
+def test_the_header_is_found_below_any_number_of_blank_rows(tmp_path: Path, blank: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("某校作文,,\n" + f"{blank}\n" * 60 + "id,dimension,text\n" + f"{blank}\n" * 30 + "A1,fluency,春\n", encoding="utf-8")
+    sheet = read(path)
+    assert [(row.external_id, row.source.row) for row in sheet.rows] == [("A1", 93)]
+    assert "第 62 行" in only(sheet, "header_not_first").message["zh"]
+
+
+def test_no_header_is_looked_for_below_twenty_filled_rows(tmp_path: Path) -> None:
+    above = [("说明", str(number), "") for number in range(19)]
+    table = [("id", "dimension", "text"), ("A1", "fluency", "春")]
+    assert len(read(write_csv(tmp_path / "a.csv", [*above, *table])).rows) == 1
+    late = read(write_csv(tmp_path / "b.csv", [*above, ("说明", "19", ""), *table]))
+    assert late.fatal
+    assert codes(late) == ["missing_column"] * 3

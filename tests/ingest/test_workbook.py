@@ -247,3 +247,47 @@ def test_a_cell_that_never_ends_is_refused(tmp_path: Path) -> None:
     path = xlsx_of_part(tmp_path / "a.xlsx", b"<worksheet><sheetData><row><c><v>" + b"1234567890abcdef" * 2**20)
     with pytest.raises(SheetError, match="more than 8 MiB"):
         read(path, limits=Limits(max_ratio=10**6))
+
+
+def _cells(number: int, **cells: str) -> str:
+    """Return a row of XML whose cells are given by their column."""
+    return f'<row r="{number}">' + "".join(cell.format(place=f"{column}{number}") for column, cell in cells.items()) + "</row>"
+
+
+def _string(text: str) -> str:
+    return f'<c r="{{place}}" t="inlineStr"><is><t>{text}</t></is></c>'
+
+
+_SILENT = '<c r="{place}" t="str"><f>IF(B9="","",1)</f><v></v></c>'
+_HEAD = _cells(1, A=_string("编号"), B=_string("维度"), C=_string("内容"), D=_string("备注"))
+_FIRST = _cells(2, A=_string("A1"), B=_string("流畅性"), C=_string("春"))
+
+
+@pytest.mark.parametrize("columns", ["A", "D", "AD", "ABCD"])
+def test_formulas_filled_down_below_the_table_make_no_rows(tmp_path: Path, columns: str) -> None:
+    below = "".join(_cells(number, **dict.fromkeys(columns, _SILENT)) for number in range(3, 40))
+    sheet = read(xlsx_of_xml(tmp_path / "a.xlsx", _HEAD + _FIRST + below))
+    assert (codes(sheet), sheet.total_rows, [row.external_id for row in sheet.rows]) == ([], 1, ["A1"])
+
+
+def test_a_formula_that_gives_nothing_is_told_where_its_row_holds_something(tmp_path: Path) -> None:
+    row = _cells(3, A=_string("A2"), B=_string("流畅性"), C=_SILENT)
+    sheet = read(xlsx_of_xml(tmp_path / "a.xlsx", _HEAD + _FIRST + row))
+    assert (codes(sheet), sheet.error_rows) == (["formula", "empty_text"], (3,))
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"), [('<c r="{place}" t="e"><v>#N/A</v></c>', "error_cell"), ('<c r="{place}"><f>B9</f></c>', "formula_uncached")]
+)
+def test_a_cell_whose_value_is_not_known_makes_a_row(tmp_path: Path, cell: str, code: str) -> None:
+    sheet = read(xlsx_of_xml(tmp_path / "a.xlsx", _HEAD + _FIRST + _cells(5, C=cell)))
+    assert (codes(sheet), sheet.error_rows) == ([code, "missing_id", "missing_dimension"], (5,))
+
+
+def test_a_row_of_errors_between_title_and_header_hides_neither(tmp_path: Path) -> None:
+    title = _cells(1, A=_string("某校作文"))
+    errors = _cells(3, C='<c r="{place}" t="e"><v>#REF!</v></c>')
+    head = _HEAD.replace('r="1"', 'r="6"').replace('1" t=', '6" t=')
+    sheet = read(xlsx_of_xml(tmp_path / "a.xlsx", title + errors + head + _FIRST.replace('r="2"', 'r="7"').replace('2" t=', '7" t=')))
+    assert [(row.external_id, row.source.row) for row in sheet.rows] == [("A1", 7)]
+    assert "第 6 行" in only(sheet, "header_not_first").message["zh"]

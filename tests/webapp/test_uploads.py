@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -196,6 +197,67 @@ def test_a_library_is_called_as_its_file_and_one_is_told_by_name(bench: Workbenc
     assert bench.library_named("一 二.三").id == library.id
     with pytest.raises(LibraryError, match="libraries: .*一 二.三"):
         bench.library_named("一 二")
+
+
+def test_only_the_ending_of_the_file_itself_leaves_a_librarys_name(bench: Workbench, tmp_path: Path) -> None:
+    labelled = file(tmp_path, "数据编号,评判维度,待评判内容,标注分值\nA1,流畅性,清晨。,5\n")
+    for name, called in {
+        "": "表",
+        "  ": "表",
+        "v1.2": "v1.2",
+        "二〇二五.春": "二〇二五.春",
+        "春.csv": "春",
+        "夏.CSV": "夏",
+        "2025/春.1": "2025/春.1",
+        "2025/春.csv": "2025/春",
+        "a.csv.csv": "a.csv",
+    }.items():
+        assert bench.import_library(labelled, name).name == called
+
+
+def test_two_editions_of_a_library_are_two_libraries(bench: Workbench, tmp_path: Path) -> None:
+    head = "数据编号,评判维度,待评判内容,标注分值\n"
+    first = bench.import_library(file(tmp_path, head + "A1,流畅性,清晨。,5\n"), "v1.2")
+    second = bench.import_library(file(tmp_path, head + "A1,流畅性,傍晚。,3\n"), "v1.3")
+    assert first.id != second.id
+    assert [item.text for item in bench.store.library_items(first.id)] == ["清晨。"]  # the second did not take its place
+
+
+# -- names of files that are no UTF-8, as an archive made on Windows leaves them
+
+
+def gbk_file(folder: Path, text: str, name: str = "评审表.csv") -> Path:
+    """Write a file whose name is in GBK, or skip where the file system takes no such name."""
+    path = folder / os.fsdecode(name.encode("gb18030"))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    return path
+
+
+def test_a_file_whose_name_is_in_gbk_is_kept_read_and_stored(bench: Workbench, tmp_path: Path) -> None:
+    seen = bench.preview(gbk_file(tmp_path, SHEET))
+    assert (seen.name, seen.judgeable_rows) == ("评审表.csv", 1)
+    sheet = bench.store_sheet(seen.token)
+    assert (sheet.name, bench.store.items(sheet.id)[0].source.file) == ("评审表.csv", "评审表.csv")
+    library = bench.import_library(gbk_file(tmp_path, "数据编号,评判维度,待评判内容,标注分值\nA1,流畅性,清晨。,5\n", "样例.csv"))
+    assert library.name == "样例"
+
+
+def test_what_is_wrong_with_a_file_whose_name_is_in_gbk_can_be_printed(uploads: Uploads, tmp_path: Path) -> None:
+    wrong = (gbk_file(tmp_path, "%PDF-1.7 "), gbk_file(tmp_path, "春" * 10_000, "太大.csv"), tmp_path / "\udcc6\udcc0.csv")
+    for path, told in zip(wrong, ("评审表.csv is a PDF", "太大.csv has 0 MiB", "评.csv cannot be read"), strict=True):
+        with pytest.raises(SheetError) as refused:
+            uploads.read(uploads.keep(path), ReadOptions())
+        assert told in refused.value.messages["en"]
+        "".join(refused.value.messages.values()).encode()
+
+
+@pytest.mark.parametrize(("name", "shown"), [("春.csv", "春.csv"), ("\ud800.csv", "\ufffd.csv"), ("\udcb4\udcba.csv", "春.csv")])
+def test_any_name_that_a_program_gives_is_kept_as_text(uploads: Uploads, tmp_path: Path, name: str, shown: str) -> None:
+    upload = uploads.keep(file(tmp_path), name)
+    assert (upload.name, uploads.get(upload.token).name) == (shown, shown)
 
 
 # -- likeness over a library whose vectors are not all at hand

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from core.errors import NotFound, SheetError
 from core.ingest import Limits, ParsedSheet, read_sheet
+from core.ingest.cells import readable_name
 from core.types import Dimension
 
 TOKEN = re.compile(r"[0-9a-f]{64}")
@@ -58,14 +59,15 @@ class Uploads:
 
     def keep(self, path: Path, name: str = "") -> Upload:
         """Copy a file into the store and return it. Raises SheetError for a missing, unreadable or too large file."""
+        shown = readable_name(name or path.name)
         try:
             size = path.stat().st_size
             digest = _sha256(path)
             if size > self._limits.max_bytes:
                 limit = self._limits.max_bytes // 2**20
                 raise SheetError(
-                    f"{path.name} has {size / 2**20:.0f} MiB; sheets may have {limit}. Split it, or set PINGPAN_MAX_UPLOAD_MB.",
-                    zh=f"{path.name} 有 {size / 2**20:.0f} MiB，上限为 {limit} MiB。请拆分，或设置 PINGPAN_MAX_UPLOAD_MB。",
+                    f"{shown} has {size / 2**20:.0f} MiB; sheets may have {limit}. Split it, or set PINGPAN_MAX_UPLOAD_MB.",
+                    zh=f"{shown} 有 {size / 2**20:.0f} MiB，上限为 {limit} MiB。请拆分，或设置 PINGPAN_MAX_UPLOAD_MB。",
                 )
             target = self._folder / digest
             target.mkdir(parents=True, exist_ok=True)
@@ -73,13 +75,13 @@ class Uploads:
                 partial = target / f"{CONTENT_FILE}.{os.getpid()}.{threading.get_ident()}"
                 shutil.copyfile(path, partial)
                 partial.replace(target / CONTENT_FILE)
-            (target / NAME_FILE).write_text(name or path.name, encoding="utf-8")
+            (target / NAME_FILE).write_text(shown, encoding="utf-8")
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason, place = error.strerror or str(error), readable_name(str(path))
             raise SheetError(
-                f"{path} cannot be read: {reason}. Check the path and its rights.", zh=f"无法读取 {path}：{reason}。请检查路径和权限。"
+                f"{place} cannot be read: {reason}. Check the path and its rights.", zh=f"无法读取 {place}：{reason}。请检查路径和权限。"
             ) from error
-        return Upload(digest, name or path.name, target / CONTENT_FILE)
+        return Upload(digest, shown, target / CONTENT_FILE)
 
     def get(self, token: str) -> Upload:
         """Return what was kept under `token`. Raises NotFound."""

@@ -79,17 +79,21 @@ def test_files_that_cannot_be_loaded_come_with_the_command_that_fetches_them_aga
 # Adapters
 
 
-@pytest.fixture
-def adapter(sound: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def sound_adapter(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
 
-    model = peft.get_peft_model(
-        AutoModelForCausalLM.from_pretrained(sound),
-        peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False),
-    )
-    model.save_pretrained(tmp_path / "adapter")
-    return tmp_path / "adapter"
+    options = peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False)
+    folder = tmp_path_factory.mktemp("adapted") / "adapter"
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(sound), options).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def adapter(sound_adapter: Path, tmp_path: Path) -> Path:
+    """A copy of a sound adapter, to be spoiled."""
+    return Path(shutil.copytree(sound_adapter, tmp_path / "adapter"))
 
 
 def test_an_adapter_without_weights_is_told_and_not_looked_for_elsewhere(sound: Path, adapter: Path, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_underlines_stand_under_their_words_on_every_page_and_one_key_hides_them
     page.keyboard.press("f")
     expect(page.locator(".text .fm")).to_have_count(0)
     assert page.evaluate(PLAIN) == workbench.store.run_item(1, item).text
-    page.reload()
+    page.reload(wait_until="commit")
     expect(page.locator(".fm-toggle[aria-pressed=false]")).to_be_visible()
     page.wait_for_timeout(300)
     assert marks(page) == []
@@ -141,7 +141,7 @@ def test_a_click_opens_a_place_and_answers_survive_a_reload(look: Callable[..., 
     page.locator(".text .fm", has_text="<b>河").click()
     page.click("#fm-window [data-fm-act=confirm]")
     expect(page.locator("#fm-window [data-fm-act=undo]")).to_be_visible()
-    page.reload()
+    page.reload(wait_until="commit")
     mark = page.locator(".text .fm-confirmed")
     expect(mark).to_have_text("<b>河")
     mark.click()
@@ -234,7 +234,7 @@ def test_everything_is_readable_and_fits_a_phone(look: Callable[..., Page], sche
     for size in (DESKTOP, PHONE):
         page = look(size=size)
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.reload()
+        page.reload(wait_until="commit")
         page.locator(".text .fm").first.click()
         expect(page.locator("#fm-window")).to_be_visible()
         assert width_overflow(page) <= 0

@@ -53,7 +53,7 @@ def test_progress_goes_on_by_itself_and_after_a_reload_until_it_is_over(base: st
     expect(page.locator(".jl-foot").first).to_contain_text("行/秒")
     before = decided(page)
     page.wait_for_function("was => Number(document.querySelector('.sub .fig b').textContent.replace(',', '')) > was", arg=before)
-    page.reload()
+    page.reload(wait_until="commit")
     expect(page.locator(".state-running")).to_be_visible()
     assert decided(page) >= before
     assert page.locator("select[data-param=sort]").input_value() == "disagreement"
@@ -85,9 +85,9 @@ def test_the_keyboard_walks_through_rows_and_the_url_keeps_the_place(base: str, 
     page.keyboard.press("ArrowDown")
     expect(page.locator(".detail h2").first).to_contain_text("A0003")
     assert re.search(r"item=\d+", page.url)
-    page.reload()
+    page.reload(wait_until="commit")
     expect(page.locator(".detail h2").first).to_contain_text("A0003")
-    page.go_back()
+    page.go_back(wait_until="commit")
     expect(page.locator(".detail h2").first).to_contain_text("A0002")
     page.keyboard.press("Escape")
     expect(page.locator(".detail")).to_have_count(0)
@@ -156,7 +156,7 @@ def test_a_sheet_with_problems_needs_consent(base: str, open_page: OpenPage, tmp
     page.get_by_label("跳过 3 行").check()
     page.click("#judge-start")
     page.wait_for_url("**/zh/run?run=*")
-    page.go_back()
+    page.go_back(wait_until="commit")
     expect(page.locator(".file-name")).to_have_text("bad.csv")
 
 

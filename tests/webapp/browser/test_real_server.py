@@ -89,7 +89,7 @@ def test_from_the_upload_to_the_download(base: str, open_page: OpenPage) -> None
     expected = sample_rows()
     page.click("#judge-start")
     page.wait_for_url("**/zh/run?run=*")
-    page.reload()  # in the middle of the run: the page finds its state again
+    page.reload(wait_until="commit")  # in the middle of the run: the page finds its state again
     expect(page.locator(".state-done")).to_be_visible(timeout=RUN_MS)
     expect(page.locator(".jl")).to_have_count(4)
 

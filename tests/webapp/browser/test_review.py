@@ -341,14 +341,14 @@ def test_a_reload_keeps_the_place_and_the_other_language_shows_the_same_row(revi
     expect(page.locator(f"[data-form][data-for='{before}']")).to_have_count(0)
     item, name = shown(page), external(page)
     page.wait_for_url(f"**item={item}*")
-    page.reload()
+    page.reload(wait_until="commit")
     expect(page.locator(f"[data-form][data-for='{item}']")).to_be_visible()
     expect(page.locator(".q.on b")).to_have_text(name)
     page.click("a[data-switch]")
     page.wait_for_url("**/en/review?*")
     expect(page.locator(f"[data-form][data-for='{item}']")).to_be_visible()
     expect(page.locator("[data-act=save]")).to_contain_text("Save and next")
-    page.go_back()
+    page.go_back(wait_until="commit")
     expect(page.locator("[data-act=save]")).to_contain_text("保存并下一条")
 
 
@@ -382,7 +382,7 @@ def test_the_run_page_leads_to_the_row_under_review(base: str, open_page: OpenPa
 def test_it_fits_and_stands_out(workbench: Workbench, review: Callable[..., Page], scheme: str, size: tuple[int, int]) -> None:
     page = review(size=size)
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.reload()
+    page.reload(wait_until="commit")
     expect(page.locator("[data-form]")).to_be_visible()
     page.wait_for_timeout(300)
     assert width_overflow(page) <= 0

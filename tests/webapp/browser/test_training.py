@@ -88,7 +88,7 @@ def test_from_a_correction_to_a_promoted_candidate(real: tuple[str, Path], open_
 
     expect(page.locator(".tr-job .job-running").first).to_be_visible(timeout=60_000)
     expect(page.locator("svg.curves").first).to_be_visible(timeout=90_000)
-    page.reload()  # in the middle of it: the page finds job, snapshot and settings again
+    page.reload(wait_until="commit")  # in the middle of it: the page finds job, snapshot and settings again
     expect(page.locator("svg.curves").first).to_be_visible()
     expect(page.locator("[data-setting=model]")).to_have_value(str(model))
     expect(page.locator("[data-candidate] .badge[class*=gate-]")).to_be_visible(timeout=JOB_MS)
@@ -107,7 +107,7 @@ def test_from_a_correction_to_a_promoted_candidate(real: tuple[str, Path], open_
     page.locator(".tr-promoted a").click()
     page.wait_for_url("**/zh/models?panel=cpu-2")
     expect(page.locator(".judge-row", has_text="transformers")).to_have_count(1)
-    page.go_back()
+    page.go_back(wait_until="commit")
     page.locator("a[data-switch]").click()
     page.wait_for_url("**/en/training?**")
     page.get_by_role("button", name="Roll back").click()
