@@ -204,9 +204,12 @@ class RunRepository(StoreBase):
         """Put a stopped, paused or failed run at the end of the queue; what is judged stays judged.
 
         A request to stop that was not yet obeyed is taken back. A run that is queued, runs or is done stays as it is.
+        Raises NotFound for a deleted run, too: nobody would take it from the queue.
         """
         with writing(self.engine) as connection:
             row = locked_run(connection, run_id)
+            if row.deleted_at is not None:
+                raise NotFound(f"Run {run_id} is deleted; bring it back first.", zh=f"任务 {run_id} 已删除；请先恢复它。")
             if row.state in {RunState.STOPPED, RunState.PAUSED, RunState.FAILED}:
                 fresh = {"state": RunState.QUEUED, "queued_at": now(), "error": {}, "finished_at": None, "deaths": 0}
                 _set(connection, run_id, stop_requested=StopRequest.NONE, **fresh)

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -114,6 +115,12 @@ def _add_plain_routes(app: FastAPI) -> None:
         language = _language(request)
         status = 404 if isinstance(error, NotFound) else 422
         return plain_page(language, status, load_renderer(language).t.error(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request: Request, error: RequestValidationError) -> Response:
+        # FastAPI's own answer holds what was sent, which cannot be written where it has half a character.
+        faults = "; ".join(f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors())
+        return JSONResponse({"message": load_renderer(_language(request)).t("api.invalid", faults=faults)}, status_code=422)
 
 
 def _redirect_to(url: str) -> Callable[[], Awaitable[RedirectResponse]]:

@@ -116,7 +116,8 @@ def test_runs_that_are_deleted_hold_no_place_in_the_queue(store: SqlStore) -> No
     run, second = more_runs(store, 2)
     assert store.progress(second.id).queue_place == 1
     store.delete_run(run.id)
-    store.resume(run.id)  # a page that was still open
+    with pytest.raises(NotFound, match="bring it back"):
+        store.resume(run.id)  # from a page that was still open
     third = store.create_run(run.sheet_id, run.library_id, panel(), "majority")
     assert [store.progress(other.id).queue_place for other in (second, third)] == [0, 1]
     store.claim(second.id, ME)

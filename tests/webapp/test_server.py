@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -128,3 +129,15 @@ def test_a_port_in_use_is_told_with_the_remedy(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(SettingsError, match="PINGPAN_PORT=0"):
             listen(Settings(home=tmp_path, port=taken.getsockname()[1], _env_file=None))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [("/review/skip", {"item": 1, "note": "\ud800"}, "note"), ("/review/label", {"item": "x"}, "item"), ("/faults/undo", {}, "item")],
+)
+def test_a_request_of_the_wrong_form_is_refused_in_words(client: TestClient, path: str, body: dict[str, object], named: str) -> None:
+    sent = json.dumps({"language": "zh", "query": "?run=1", **body})
+    answer = client.post(path, content=sent, headers={"content-type": "application/json", "accept-language": "zh"})
+    assert answer.status_code == 422
+    assert answer.json()["message"].startswith("请求有误：")
+    assert f"{named}: " in answer.json()["message"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from core.training import JobState, Snapshot
 from core.types import JudgeSpec, PanelSpec, Run, RunState, said
 from tests.training.runner.conftest import drive, measure, wait_for
 from webapp.job_runner import Runner
-from webapp.services.training.cards import wanted_by_panel
+from webapp.services.training.cards import cards, wanted_by_panel
 from webapp.services.training.jobs import JobDesk
 from webapp.services.training.launch import card_environment
 from webapp.services.training.leases import CardLeases
@@ -159,3 +160,30 @@ def test_jobs_wait_for_a_model_server_and_a_server_warns_of_a_job(bench: Workben
         assert leases.holders() == {"cuda:0": "server big/glm", "cuda:1": "job 7"}
         assert not leases.hindrance()(start_run(bench, panel(MODEL)))  # what a server leaves free is the panel's own affair
     assert leases.holders() == {"cuda:1": "job 7"}
+
+
+SMI = ("0, GPU-5aa1-77, H100, 81559, 81000", "1, GPU-5ab2-78, H100, 81559, 40960")
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices"),
+    [
+        (None, ["cuda:0", "cuda:1"]),
+        ("1,0", ["cuda:1", "cuda:0"]),
+        ("GPU-5ab2-78", ["cuda:1"]),
+        ("GPU-5aa1", ["cuda:0"]),
+        ("", []),
+        ("MIG-1", []),
+    ],
+)
+def test_cards_are_counted_as_torch_counts_them(
+    visible: str | None, devices: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in SMI))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [card.device for card in cards()] == devices

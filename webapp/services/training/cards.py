@@ -16,13 +16,14 @@ from webapp.services.training.views import Card
 CPU, AUTO, CUDA = "cpu", "auto", "cuda"
 # Families whose judges load a model in process; the others compute on the processor or ask a server.
 ON_A_CARD = ("transformers", "ordinal_head")
-_QUERY = "--query-gpu=index,name,memory.total,memory.free"
+_QUERY = "--query-gpu=index,uuid,name,memory.total,memory.free"
 
 
 def cards() -> Sequence[Card]:
     """Return the cards that nvidia-smi tells of and CUDA_VISIBLE_DEVICES allows, in the order that torch counts them.
 
-    A card's device is its number for nvidia-smi. Without that program there are none.
+    A card's device is its number for nvidia-smi; the variable may name it by that or by (the beginning of) its UUID. Without that
+    program there are none, nor are parts of cards (MIG).
     """
     tool = shutil.which("nvidia-smi")
     if tool is None:
@@ -31,13 +32,19 @@ def cards() -> Sequence[Card]:
         command = [tool, _QUERY, "--format=csv,noheader,nounits"]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
         lines = [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.strip()]
-        found = {index: Card(f"{CUDA}:{index}", name, float(total) / 1024, float(free) / 1024) for index, name, total, free in lines}
+        found = {
+            (index, uuid): Card(f"{CUDA}:{index}", name, float(total) / 1024, float(free) / 1024)
+            for index, uuid, name, total, free in lines
+        }
     except (OSError, subprocess.SubprocessError, ValueError):
         return ()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return tuple(found.values())
-    return tuple(found[index.strip()] for index in visible.split(",") if index.strip() in found)
+    named = [name.strip() for name in visible.split(",")]
+    return tuple(
+        card for name in named for (index, uuid), card in found.items() if name == index or (name[:4] == "GPU-" and uuid.startswith(name))
+    )
 
 
 def wanted_by_job(spec: JobSpec) -> str:
