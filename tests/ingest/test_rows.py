@@ -337,6 +337,13 @@ def test_values_nested_too_deeply_spoil_their_row_alone(tmp_path: Path, deep: st
     nested = f'{{"id": "A2", "dimension": "fluency", "text": "春", "more": 1, "more": {deep}}}'
     sheet = jsonl_of(tmp_path, good, nested)
     assert ([row.external_id for row in sheet.rows], sheet.error_rows) == (["A1"], (2,))
+
+
+def test_what_no_parser_can_nest_is_told(tmp_path: Path) -> None:
+    good = '{"id": "A1", "dimension": "fluency", "text": "春"}'
+    nested = f'{{"id": "A2", "dimension": "fluency", "text": "春", "more": {"[" * 100_000}}}'
+    sheet = jsonl_of(tmp_path, good, nested)
+    assert ([row.external_id for row in sheet.rows], sheet.error_rows) == (["A1"], (2,))
     assert "嵌套过深" in only(sheet, "bad_json_line").message["zh"]
     path = tmp_path / "a.json"
     path.write_text(f"[{good}, {nested}]", encoding="utf-8")
