@@ -35,6 +35,11 @@ PREFIX = "/api"
 OVER = frozenset({RunState.DONE, RunState.STOPPED, RunState.FAILED})
 
 
+def faults_of(error: RequestValidationError) -> str:
+    """Return what is wrong with a request's form, field by field; nothing of what was sent, which may not be writable."""
+    return "; ".join(f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors())
+
+
 class TellingRoute(APIRoute):
     """A route whose errors are JSON: {"message": in the caller's language, "messages": {"en": …, "zh": …}}.
 
@@ -53,7 +58,7 @@ class TellingRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                faults = "; ".join(f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors())
+                faults = faults_of(error)
                 return _refusal(request, 422, {"en": t_en("api.invalid", faults=faults), "zh": t_zh("api.invalid", faults=faults)})
             except (OverflowError, UnicodeEncodeError) as error:  # a number or half a character that no database holds
                 key = "api.too_large" if isinstance(error, OverflowError) else "api.half_character"

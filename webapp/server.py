@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from core.errors import NotFound, PingpanError, SettingsError
 from core.processes import current_process
 from core.settings import ASSETS, Settings
-from webapp.api import add_api_docs, api_routes
+from webapp.api import add_api_docs, api_routes, faults_of
 from webapp.fault_routes import fault_routes
 from webapp.files import file_routes
 from webapp.identity import LOGIN_SCOPE
@@ -118,9 +118,7 @@ def _add_plain_routes(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Request, error: RequestValidationError) -> Response:
-        # FastAPI's own answer holds what was sent, which cannot be written where it has half a character.
-        faults = "; ".join(f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors())
-        return JSONResponse({"message": load_renderer(_language(request)).t("api.invalid", faults=faults)}, status_code=422)
+        return JSONResponse({"message": load_renderer(_language(request)).t("api.invalid", faults=faults_of(error))}, status_code=422)
 
 
 def _redirect_to(url: str) -> Callable[[], Awaitable[RedirectResponse]]:
